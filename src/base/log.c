@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Lines on stderr. Holds one piece of global state, the program's name and whether the journal is
+ * listening; both are set once, before any other thread or process exists.
+ */
+#include "base/log.h"
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char *program = "platter";
+static bool for_journal;
+static bool debug;
+
+void log_init(const char *name)
+{
+    program = name;
+    for_journal = getenv("JOURNAL_STREAM") != NULL;
+    debug = getenv("PLATTER_DEBUG") != NULL;
+}
+
+__attribute__((format(printf, 2, 0))) static void log_line(int priority, const char *format,
+                                                           va_list args)
+{
+    char text[1024];
+
+    vsnprintf(text, sizeof text, format, args);
+    /* One fprintf, so that lines of several processes on one stderr do not mix. */
+    if (for_journal)
+        fprintf(stderr, "<%d>%s\n", priority, text);
+    else
+        fprintf(stderr, "%s: %s\n", program, text);
+}
+
+void log_error(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    log_line(3, format, args);
+    va_end(args);
+}
+
+void log_warn(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    log_line(4, format, args);
+    va_end(args);
+}
+
+void log_info(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    log_line(6, format, args);
+    va_end(args);
+}
+
+void log_debug(const char *format, ...)
+{
+    va_list args;
+
+    if (!debug)
+        return;
+    va_start(args, format);
+    log_line(7, format, args);
+    va_end(args);
+}
+
+const char *log_quote(const char *text, char *out, size_t room)
+{
+    size_t n = 0;
+
+    for (; text[n] && n + 1 < room; n++)
+        out[n] = (text[n] >= ' ' && text[n] <= '~') ? text[n] : '?';
+    if (room > 0)
+        out[n] = '\0';
+    return out;
+}

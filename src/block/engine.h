@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Between the exports, who ask as the machine asks, and the source, who answers as the network
+ * allows: takes requests of any alignment up to REQUEST_LENGTH_MAX, asks the source in pieces it
+ * accepts, many at once, within a bound on memory, and answers each request exactly once.
+ *
+ * Pure: no I/O, no clock, no log.
+ */
+#ifndef PLATTER_BLOCK_ENGINE_H
+#define PLATTER_BLOCK_ENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "block/request.h"
+#include "block/source.h"
+
+struct engine;
+
+struct engine_config {
+    size_t memory_max; /* bytes held for reads at once; at least REQUEST_LENGTH_MAX + 128 KiB */
+};
+
+/* Running totals since engine_new(). */
+struct engine_counters {
+    uint64_t requests;         /* answered, with or without an error */
+    uint64_t errors;           /* of those, with an error */
+    uint64_t bytes_read;       /* answered to the machine */
+    uint64_t bytes_fetched;    /* received from the source, zeroes included */
+    unsigned requests_open;    /* not yet answered, now */
+    unsigned source_in_flight; /* asked of the source and not yet answered, now */
+    size_t memory;             /* bytes held, now */
+};
+
+/* 0 or -errno. */
+int engine_new(const struct engine_config *config, struct engine **out);
+/* Every request must have been answered and released. NULL is allowed. */
+void engine_free(struct engine *engine);
+
+/*
+ * Gives the engine its source, with what it said of itself; it stays its owner's and must outlive
+ * the next engine_lose_source(). Waiting requests are asked at once.
+ */
+void engine_set_source(struct engine *engine, struct source *source,
+                       const struct source_info *info);
+
+/*
+ * The source is gone or going: it is not asked again. Requests wait for the next source until
+ * engine_fail(). Call it before the source is freed; the source's own completions with an error
+ * are then taken back into waiting.
+ */
+void engine_lose_source(struct engine *engine);
+
+/* From now on every request, waiting or new, is answered with `error` (-errno) at once; 0 ends
+ * that. */
+void engine_fail(struct engine *engine, int error);
+
+/* Asks. The request's `complete` may be called before this returns. */
+void engine_submit(struct engine *engine, struct request *request);
+
+/* Gives back a completed read's segments. To be called once for every completed request. */
+void engine_release(struct engine *engine, struct request *request);
+
+void engine_get_counters(const struct engine *engine, struct engine_counters *out);
+
+#endif

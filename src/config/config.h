@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The configuration: one INI file, read once into a struct that never changes afterwards. Both
+ * platterd and platter-helper read the same file, so there is one place to say what a slot is.
+ * docs/platter.conf.5.md is the reference.
+ */
+#ifndef PLATTER_CONFIG_CONFIG_H
+#define PLATTER_CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CONFIG_SLOTS_MAX  16
+#define CONFIG_LISTEN_MAX 8
+#define CONFIG_NAMES_MAX  8
+
+struct config_slot {
+    char name[64];         /* for people; default "Drive N" */
+    char export_name[16];  /* "unix" or "kernel" */
+    char socket_path[108]; /* unix; default RUNTIME/slot-N.sock */
+    char nbd[16];          /* kernel: "auto" or "nbd0" ... */
+    char udc[64];          /* kernel: "auto" or a name in /sys/class/udc */
+};
+
+struct config_listen {
+    char host[64]; /* an address literal, without brackets */
+    uint16_t port;
+};
+
+struct config {
+    /* [daemon] */
+    struct config_listen listen[CONFIG_LISTEN_MAX]; /* default: 127.0.0.1:8080 and [::1]:8080 */
+    size_t listen_count;
+    bool insecure_no_login;                 /* required for any address but loopback */
+    char host_names[CONFIG_NAMES_MAX][128]; /* names the page may be reached by, beside addresses */
+    size_t host_name_count;
+    char page_dir[256];
+    char runtime_dir[64]; /* default /run/platter */
+    /* [helper] */
+    char helper_socket[108];   /* default /run/platter-helper/helper.sock */
+    char helper_state_dir[64]; /* default /run/platter-helper */
+    char helper_user[32];   /* who may speak to the helper besides root: a name or a number; default
+                               "platter" */
+    unsigned restart_grace; /* seconds; 0 */
+    /* [slot N] */
+    struct config_slot slots[CONFIG_SLOTS_MAX];
+    size_t slot_count; /* slots are numbered from 0 without gaps */
+};
+
+/*
+ * Reads `path` whole. 0, or -errno and one sentence that names file, line and mend in `error`;
+ * `config` is then not to be used.
+ */
+int config_read(const char *path, struct config *config, char *error, size_t room);
+
+#endif

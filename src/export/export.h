@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The interface of every export: the way a medium reaches the machine.
+ *
+ * Life: export_check() says whether a medium can go out this way at all; export_start() then
+ * begins, and exactly one of `started` or `stopped` follows. After `started`, `ejected` may come
+ * (the machine gave the medium back), and `stopped` comes exactly once: by itself when the export
+ * failed, or after export_stop(). After `stopped` nothing is left of it in the system and it may be
+ * started again. Free it only when it is stopped; export_free() may be called from inside
+ * `stopped`.
+ *
+ * No event comes before export_start() or export_stop() has returned. Nothing here blocks.
+ */
+#ifndef PLATTER_EXPORT_EXPORT_H
+#define PLATTER_EXPORT_EXPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/medium.h"
+#include "block/engine.h"
+
+struct export;
+struct loop;
+struct priv;
+
+/* What an export is made from; the strings must outlive it. */
+struct export_config {
+    struct loop *loop;
+    unsigned slot;
+    const char *socket_path; /* unix: where to listen */
+    struct priv *priv;       /* kernel: the helper; NULL where there is none */
+};
+
+struct export_events {
+    void (*started)(void *owner);
+    void (*ejected)(void *owner);
+    /* error 0: as asked. Else -errno and one sentence for people: what, where, what to do. */
+    void (*stopped)(void *owner, int error, const char *reason);
+};
+
+struct export_ops {
+    const char *name; /* "unix", "kernel": as in the configuration */
+    /* 0, or -errno and the sentence that says why this medium cannot go out this way. */
+    int (*check)(const struct medium *medium, char *reason, size_t room);
+    /* 0 or -errno. */
+    int (*new)(const struct export_config *config, struct export **out);
+    void (*start)(struct export *e, const struct medium *medium, struct engine *engine);
+    /*
+     * `link_alive`: the engine still answers, so an orderly teardown may read through it. When it
+     * is false, the engine answers every request with an error by now.
+     */
+    void (*stop)(struct export *e, bool link_alive);
+    /* Where a program finds it, as a URI; "" when it is not to be found. */
+    void (*describe)(const struct export *e, char *out, size_t room);
+    void (*free)(struct export *e);
+};
+
+/* The first member of every implementation's own struct. */
+struct export
+{
+    const struct export_ops *ops;
+    const struct export_events *events; /* set by export_own() before start */
+    void *owner;
+};
+
+/* The export of this name, or NULL. The table has one row an export. */
+const struct export_ops *export_find(const char *name);
+
+static inline void export_own(struct export *e, const struct export_events *events, void *owner)
+{
+    e->events = events;
+    e->owner = owner;
+}
+
+static inline void export_start(struct export *e, const struct medium *medium,
+                                struct engine *engine)
+{
+    e->ops->start(e, medium, engine);
+}
+
+static inline void export_stop(struct export *e, bool link_alive)
+{
+    e->ops->stop(e, link_alive);
+}
+
+static inline void export_free(struct export *e)
+{
+    if (e)
+        e->ops->free(e);
+}
+
+#endif

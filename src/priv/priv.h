@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The unprivileged side of the helper: requests with completions, never blocking.
+ *
+ * priv_new() succeeds whether or not the helper is there; the connection is made in the background
+ * and made again, with back-off, when it is lost. A request made while there is no connection is
+ * completed with -ENOTCONN and a sentence that says how to start the helper.
+ */
+#ifndef PLATTER_PRIV_PRIV_H
+#define PLATTER_PRIV_PRIV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/medium.h"
+
+struct loop;
+struct priv;
+
+/* 0 or -errno: only memory and the loop can fail. `socket_path` must outlive it. */
+int priv_new(struct loop *loop, const char *socket_path, struct priv **out);
+/* Outstanding requests are completed with -ECANCELED. */
+void priv_free(struct priv *priv);
+
+/* 0 or -errno (what went wrong, with one sentence for people; never NULL, "" on success). */
+struct priv_reply {
+    int error;
+    const char *reason;
+    char device[16]; /* of an attach: "nbd3" */
+};
+
+struct priv_watch {
+    /*
+     * Something ended the slot's drive without being asked: the helper died or was restarted, the
+     * gadget was removed. All the slot's outstanding requests are completed first.
+     */
+    void (*gone)(void *arg, int error, const char *reason);
+    void *arg;
+};
+
+/* Who hears of `slot`; NULL: nobody. The watch must outlive its use. */
+void priv_watch_slot(struct priv *priv, unsigned slot, const struct priv_watch *watch);
+
+/*
+ * Connects the slot's nbd device to `take_fd` (one end of a stream socketpair whose other end
+ * serves NBD transmission with simple replies; taken over, also on failure) and presents it to the
+ * machine as a USB drive. Reads pass through the socket before this completes, so the caller must
+ * serve them meanwhile. One at a time a slot.
+ */
+void priv_attach(struct priv *priv, unsigned slot, const struct medium *medium, int take_fd,
+                 void (*done)(void *arg, const struct priv_reply *reply), void *arg);
+
+/*
+ * Takes the slot's drive away again; accepted at any time, also while an attach is still under way
+ * (which is then completed with -ECANCELED). `link_alive`: the socket still answers reads. When it
+ * completes nothing is left: no gadget, no connected nbd device.
+ */
+void priv_detach(struct priv *priv, unsigned slot, bool link_alive,
+                 void (*done)(void *arg, const struct priv_reply *reply), void *arg);
+
+#endif
