@@ -38,21 +38,17 @@ int engine_new(const struct engine_config *config, struct engine **out);
 void engine_free(struct engine *engine);
 
 /*
- * Gives the engine its source, with what it said of itself; it stays its owner's and must outlive
- * the next engine_lose_source(). Waiting requests are asked at once.
+ * Gives the engine its source, once, with what it said of itself; it stays its owner's. Waiting
+ * requests are asked at once.
  */
 void engine_set_source(struct engine *engine, struct source *source,
                        const struct source_info *info);
 
 /*
- * The source is gone or going: it is not asked again. Requests wait for the next source until
- * engine_fail(). Call it before the source is freed; the source's own completions with an error
- * are then taken back into waiting.
+ * From now on the source is not asked again and every request, waiting or new, is answered with
+ * `error` (-errno). Those the source has are answered as it completes them: free the source to end
+ * them all.
  */
-void engine_lose_source(struct engine *engine);
-
-/* From now on every request, waiting or new, is answered with `error` (-errno) at once; 0 ends
- * that. */
 void engine_fail(struct engine *engine, int error);
 
 /* Asks. The request's `complete` may be called before this returns. */

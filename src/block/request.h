@@ -46,9 +46,7 @@ struct request {
 
     /* The engine's own. */
     struct list link;
-    uint8_t *memory;
-    unsigned pieces_left;
-    int error;
+    struct engine_job *job;
 };
 
 #endif
