@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The source at the far end of a stream: an NBD server (a browser's page, nbdkit, qemu-nbd), with
+ * proto/nbd-client as its wire. A far end that has not finished the handshake 15 s after it came is
+ * lost. When the far end breaks the protocol, the stream is closed with STREAM_CLOSE_PROTOCOL and
+ * the reason before `lost` tells of it.
+ */
+#ifndef PLATTER_SOURCE_PEER_H
+#define PLATTER_SOURCE_PEER_H
+
+#include "block/source.h"
+
+struct loop;
+
+/*
+ * Takes the stream over, also when it fails. 0 or -errno. No event comes before the loop's next
+ * turn.
+ */
+int peer_new(struct loop *loop, struct stream *stream, const struct source_events *events,
+             void *owner, struct source **out);
+
+#endif
