@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What an API may ask of the program that it is part of. The daemon implements it over its slots,
+ * so no API knows what a slot is made of, and another program can offer the same APIs.
+ */
+#ifndef PLATTER_API_CONTROL_H
+#define PLATTER_API_CONTROL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/medium.h"
+#include "base/stream.h"
+
+/* One drive, as an API tells of it; what it points at is valid until the next control_get_slot().
+ */
+struct control_slot {
+    const char *name;            /* for people; UTF-8 */
+    const char *export_name;     /* "unix", "kernel" */
+    const char *state;           /* "idle", "opening", "attaching", "serving", "closing" */
+    const char *uri;             /* where programs find the drive; may be "" */
+    const char *reason;          /* why the last session ended; "" before the first */
+    const struct medium *medium; /* NULL when there is none */
+    uint64_t requests, errors, bytes_read, bytes_fetched; /* of this session, or the last */
+};
+
+struct control {
+    const struct control_ops *ops;
+    void *owner;
+};
+
+struct control_ops {
+    unsigned (*slot_count)(void *owner);
+    /* `slot` is below the count. */
+    void (*get_slot)(void *owner, unsigned slot, struct control_slot *out);
+    /* Takes the stream over; a busy slot closes it with STREAM_CLOSE_BUSY. `name` is valid text. */
+    void (*open_slot)(void *owner, unsigned slot, struct stream *stream, enum medium_kind kind,
+                      const char *name);
+};
+
+static inline unsigned control_slot_count(const struct control *c)
+{
+    return c->ops->slot_count(c->owner);
+}
+
+static inline void control_get_slot(const struct control *c, unsigned slot,
+                                    struct control_slot *out)
+{
+    c->ops->get_slot(c->owner, slot, out);
+}
+
+static inline void control_open_slot(const struct control *c, unsigned slot, struct stream *stream,
+                                     enum medium_kind kind, const char *name)
+{
+    c->ops->open_slot(c->owner, slot, stream, kind, name);
+}
+
+#endif

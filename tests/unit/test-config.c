@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The configuration: what good lines mean, and the one sentence that each bad line gets. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "config/config-parse.h"
+
+#define SLOT "[slot 0]\nexport=unix\n"
+
+static int parse(const char *text, struct config *config, char *error, size_t room)
+{
+    error[0] = '\0';
+    return config_parse(text, strlen(text), "p.conf", config, error, room);
+}
+
+static void must_parse(const char *text, struct config *config)
+{
+    char error[512];
+    int r = parse(text, config, error, sizeof error);
+
+    if (r != 0)
+        fail_msg("refused: %s", error);
+}
+
+static void test_defaults(void **state)
+{
+    struct config c;
+
+    (void)state;
+    must_parse(SLOT, &c);
+    assert_int_equal(c.listen_count, 2);
+    assert_string_equal(c.listen[0].host, "127.0.0.1");
+    assert_int_equal(c.listen[0].port, 8080);
+    assert_string_equal(c.listen[1].host, "::1");
+    assert_false(c.insecure_no_login);
+    assert_string_equal(c.runtime_dir, "/run/platter");
+    assert_string_equal(c.helper_user, "platter");
+    assert_int_equal(c.slot_count, 1);
+    assert_string_equal(c.slots[0].name, "Drive 1");
+    assert_string_equal(c.slots[0].socket_path, "/run/platter/slot-0.sock");
+    assert_string_equal(c.slots[0].nbd, "auto");
+    assert_string_equal(c.slots[0].udc, "auto");
+}
+
+static void test_everything(void **state)
+{
+    struct config c;
+
+    (void)state;
+    must_parse("\xef\xbb\xbf# a comment\r\n"
+               "[slot 1]\r\n"
+               "  name = L\xc3\xa4ngste Platte ; a comment\r\n"
+               "export = kernel\r\nnbd = nbd12\r\nudc = dummy_udc.0\r\n"
+               "[daemon]\n"
+               "listen = 0.0.0.0:0 , [fe80::1]:443\n"
+               "insecure_no_login = yes\n"
+               "host_names = bmc, bmc.example.org\n"
+               "page = /srv/page\nruntime_dir = /tmp/r\n"
+               "[helper]\nsocket = /tmp/h.sock\nstate_dir = /tmp/h\nuser = 1000\n"
+               "restart_grace = 10\n"
+               "[slot 0]\nexport = unix\nsocket = /tmp/s0",
+               &c);
+    assert_int_equal(c.slot_count, 2);
+    assert_string_equal(c.slots[1].name, "L\xc3\xa4ngste Platte");
+    assert_string_equal(c.slots[1].nbd, "nbd12");
+    assert_string_equal(c.slots[1].udc, "dummy_udc.0");
+    assert_string_equal(c.slots[0].socket_path, "/tmp/s0");
+    assert_string_equal(c.slots[1].socket_path, "/tmp/r/slot-1.sock");
+    assert_int_equal(c.listen_count, 2);
+    assert_string_equal(c.listen[0].host, "0.0.0.0");
+    assert_int_equal(c.listen[0].port, 0);
+    assert_string_equal(c.listen[1].host, "fe80::1");
+    assert_int_equal(c.listen[1].port, 443);
+    assert_true(c.insecure_no_login);
+    assert_int_equal(c.host_name_count, 2);
+    assert_string_equal(c.host_names[1], "bmc.example.org");
+    assert_string_equal(c.page_dir, "/srv/page");
+    assert_string_equal(c.helper_socket, "/tmp/h.sock");
+    assert_string_equal(c.helper_state_dir, "/tmp/h");
+    assert_string_equal(c.helper_user, "1000");
+    assert_int_equal(c.restart_grace, 10);
+}
+
+#define TEN     "0123456789"
+#define HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
+
+/* Where the sentence says it is, and a phrase that must be in it. */
+static const struct bad {
+    const char *text, *where, *phrase;
+} bad[] = {
+    {"", "p.conf: ", "there is no slot"},
+    {"[daemon]\n", "p.conf: ", "there is no slot"},
+    {SLOT "[bogus]\n", "p.conf:3: ", "unknown section [bogus]"},
+    {SLOT "[slot]\n", "p.conf:3: ", "unknown section [slot]"},
+    {SLOT "[slot 01]\n", "p.conf:3: ", "unknown section [slot 01]"},
+    {SLOT "[slot -1]\n", "p.conf:3: ", "unknown section"},
+    {SLOT "[slot 99999999999999999999]\n", "p.conf:3: ", "unknown section"},
+    {SLOT "[slot 16]\n", "p.conf:3: ", "16 slots at most"},
+    {SLOT "[" HUNDRED "]\n", "p.conf:3: ", "unknown section"},
+    {SLOT "[daemon\n", "p.conf:3: ", "close it with a ]"},
+    {SLOT "[daemon]\n[helper]\n[daemon]\n", "p.conf:5: ", "second time (first at line 3)"},
+    {SLOT SLOT, "p.conf:3: ", "second time"},
+    {"\n\nlisten=127.0.0.1:1\n" SLOT, "p.conf:3: ", "before the first section"},
+    {SLOT "[daemon]\nlisen=127.0.0.1:1\n", "p.conf:4: ",
+     "unknown key \"lisen\" in [daemon]; the keys there are: listen, insecure_no_login"},
+    {SLOT "listen=127.0.0.1:1\n", "p.conf:3: ", "unknown key \"listen\" in [slot 0]"},
+    {SLOT "export=kernel\n", "p.conf:3: ", "export is here a second time in [slot 0]"},
+    {SLOT "[helper]\nuser=a\nuser=b\n", "p.conf:5: ", "user is here a second time in [helper]"},
+    {SLOT "word\n", "p.conf:3: ", "neither a [section] nor a key = value"},
+    {"word\n[bogus]\n", "p.conf:1: ", "neither"},
+    {SLOT "name=\n", "p.conf:3: ", "name has no value"},
+    {SLOT "name = first\n  second\n", "p.conf:4: ", "neither"},
+    {"[slot 0]\nexport=usb\n", "p.conf:2: ", "unknown export \"usb\"; say unix or kernel"},
+    {"[slot 0]\nname=A\n", "p.conf:1: ", "[slot 0] does not say how"},
+    {SLOT "[slot 2]\nexport=unix\n", "p.conf:3: ", "a [slot 2] but no [slot 1]"},
+    {"[slot 1]\nexport=unix\n", "p.conf:1: ", "a [slot 1] but no [slot 0]"},
+    {SLOT "socket=x.sock\n", "p.conf:3: ", "begin it with a /"},
+    {SLOT "socket=/" HUNDRED "1234567\n", "p.conf:3: ", "108 bytes long; 107 is the most"},
+    {SLOT "[daemon]\nruntime_dir=/" HUNDRED "\n", "p.conf:4: ", "101 bytes long; 63 is the most"},
+    {SLOT "[daemon]\npage=/" HUNDRED HUNDRED "\n", "p.conf:4: ", "longer than"},
+    {SLOT "[daemon]\npage=/\xff\n", "p.conf:4: ", "not UTF-8"},
+    {SLOT "name=" HUNDRED "\n", "p.conf:3: ", "100 bytes long; 63 is the most"},
+    {SLOT "name=\xc3\x28\n", "p.conf:3: ", "not UTF-8"},
+    {SLOT "name=a\tb\n", "p.conf:3: ", "not UTF-8"},
+    {SLOT "nbd=nbd\n", "p.conf:3: ", "say auto, or a device as nbd0"},
+    {SLOT "nbd=/dev/nbd0\n", "p.conf:3: ", "nbd is \"/dev/nbd0\""},
+    {SLOT "nbd=nbd01\n", "p.conf:3: ", "nbd is"},
+    {SLOT "nbd=nbd1234\n", "p.conf:3: ", "nbd is"},
+    {SLOT "nbd=x\n", "p.conf:3: ", "nbd is"},
+    {SLOT "udc=../../etc\n", "p.conf:3: ", "udc is"},
+    {SLOT "[slot 1]\nexport=unix\nsocket=/run/platter/slot-0.sock\n", "p.conf:3: ", "same socket"},
+    {"[slot 0]\nexport=kernel\nnbd=nbd0\n[slot 1]\nexport=kernel\nnbd=nbd0\n",
+     "p.conf:4: ", "same nbd device as [slot 0]"},
+    {"[slot 0]\nexport=kernel\nudc=a\n[slot 1]\nexport=kernel\nudc=a\n",
+     "p.conf:4: ", "same USB device controller"},
+    {SLOT "[daemon]\nlisten=localhost:80\n", "p.conf:4: ", "\"localhost:80\" is not an address"},
+    {SLOT "[daemon]\nlisten=127.0.0.1\n", "p.conf:4: ", "is not an address"},
+    {SLOT "[daemon]\nlisten=127.0.0.1:\n", "p.conf:4: ", "is not an address"},
+    {SLOT "[daemon]\nlisten=127.0.0.1:65536\n", "p.conf:4: ", "is not an address"},
+    {SLOT "[daemon]\nlisten=127.0.0.1:-1\n", "p.conf:4: ", "is not an address"},
+    {SLOT "[daemon]\nlisten=::1:80\n", "p.conf:4: ", "is not an address"},
+    {SLOT "[daemon]\nlisten=[::1:80\n", "p.conf:4: ", "is not an address"},
+    {SLOT "[daemon]\nlisten=[127.0.0.1]:80\n", "p.conf:4: ", "is not an address"},
+    {SLOT "[daemon]\nlisten=[]:80\n", "p.conf:4: ", "is not an address"},
+    {SLOT "[daemon]\nlisten=[:80\n", "p.conf:4: ", "is not an address"},
+    {SLOT "[daemon]\nlisten=127.0.0.1:80,\n", "p.conf:4: ", "\"\" is not an address"},
+    {SLOT "[daemon]\nlisten=127.0.0.1:80, 127.0.0.1:80\n", "p.conf:4: ", "twice"},
+    {SLOT "[daemon]\nlisten=127.0.0.1:1,127.0.0.1:2,127.0.0.1:3,127.0.0.1:4,127.0.0.1:5,"
+          "127.0.0.1:6,127.0.0.1:7,127.0.0.1:8,127.0.0.1:9\n",
+     "p.conf:4: ", "more than 8 addresses"},
+    {SLOT "[daemon]\n\nlisten=0.0.0.0:80\n", "p.conf:5: ", "say insecure_no_login = yes"},
+    {SLOT "[daemon]\nlisten=127.0.0.1:80, [::]:80\n", "p.conf:4: ", ":: can be reached"},
+    {SLOT "[daemon]\nlisten=[::ffff:10.0.0.1]:80\n", "p.conf:4: ", "insecure_no_login"},
+    {SLOT "[daemon]\ninsecure_no_login=true\n", "p.conf:4: ", "\"true\"; say yes or no"},
+    {SLOT "[daemon]\nhost_names=http://bmc\n", "p.conf:4: ", "\"http://bmc\" is not a host name"},
+    {SLOT "[daemon]\nhost_names=a,,b\n", "p.conf:4: ", "\"\" is not a host name"},
+    {SLOT "[daemon]\nhost_names=a,b,c,d,e,f,g,h,i\n", "p.conf:4: ", "more than 8 names"},
+    {SLOT "[helper]\nrestart_grace=-1\n", "p.conf:4: ", "number of seconds, 0 to 300"},
+    {SLOT "[helper]\nrestart_grace=301\n", "p.conf:4: ", "300 seconds is the most"},
+    {SLOT "[helper]\nrestart_grace=99999999999\n", "p.conf:4: ", "0 to 300"},
+    {SLOT "[helper]\nuser=a b\n", "p.conf:4: ", "the name or the number of a user"},
+    {SLOT "\x1b[31m=1\n", "p.conf:3: ", "unknown key \"?[31m\""},
+    {SLOT "name=" HUNDRED HUNDRED HUNDRED "\n", "p.conf:3: ", "shorten it"},
+};
+
+static void test_bad(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct config c;
+        char error[512];
+        int r = parse(bad[i].text, &c, error, sizeof error);
+
+        if (r != -EINVAL || strncmp(error, bad[i].where, strlen(bad[i].where)) != 0 ||
+            !strstr(error, bad[i].phrase))
+            fail_msg("for:\n%s\ngot %d: %s\nwanted %s...%s", bad[i].text, r, error, bad[i].where,
+                     bad[i].phrase);
+        assert_int_equal(error[strlen(error) - 1], '.');
+        assert_null(strchr(error, '\n'));
+    }
+}
+
+static void test_nul_and_small_room(void **state)
+{
+    static const char nul[] = "[slot 0]\nexport=un\0ix\n";
+    struct config c;
+    char error[512], small[8];
+
+    (void)state;
+    assert_int_equal(config_parse(nul, sizeof nul - 1, "p.conf", &c, error, sizeof error), -EINVAL);
+    assert_non_null(strstr(error, "p.conf:2: this line holds a NUL byte"));
+    assert_int_equal(config_parse("x", 1, "p.conf", &c, small, sizeof small), -EINVAL);
+    assert_string_equal(small, "p.conf:");
+}
+
+static void test_loopback(void **state)
+{
+    (void)state;
+    assert_true(config_is_loopback("127.0.0.1"));
+    assert_true(config_is_loopback("127.255.0.3"));
+    assert_true(config_is_loopback("::1"));
+    assert_true(config_is_loopback("::ffff:127.0.0.1"));
+    assert_false(config_is_loopback("128.0.0.1"));
+    assert_false(config_is_loopback("0.0.0.0"));
+    assert_false(config_is_loopback("::"));
+    assert_false(config_is_loopback("::ffff:1.2.3.4"));
+    assert_false(config_is_loopback("localhost"));
+}
+
+static void test_files(void **state)
+{
+    char path[] = "/tmp/test-config-XXXXXX", error[512];
+    int fd = mkstemp(path);
+    struct config c;
+
+    (void)state;
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, SLOT, strlen(SLOT)), (ssize_t)strlen(SLOT));
+    assert_int_equal(config_read(path, &c, error, sizeof error), 0);
+    assert_int_equal(ftruncate(fd, 1 << 20), 0);
+    assert_int_equal(config_read(path, &c, error, sizeof error), -EFBIG);
+    assert_non_null(strstr(error, "cannot be read: File too large; create it or name another"));
+    close(fd);
+    unlink(path);
+    assert_int_equal(config_read(path, &c, error, sizeof error), -ENOENT);
+    assert_non_null(strstr(error, "cannot be read: No such file"));
+    assert_int_equal(config_read("/", &c, error, sizeof error), -EISDIR);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults), cmocka_unit_test(test_everything),
+        cmocka_unit_test(test_bad),      cmocka_unit_test(test_nul_and_small_room),
+        cmocka_unit_test(test_loopback), cmocka_unit_test(test_files),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
