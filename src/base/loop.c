@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <uv.h>
 
+#include "base/log.h"
+
 struct loop {
     uv_loop_t uv;
 };
@@ -67,9 +69,10 @@ void loop_free(struct loop *loop)
 {
     if (!loop)
         return;
-    /* The handles are closing already; one more turn lets their memory go. */
-    while (uv_loop_close(&loop->uv) == UV_EBUSY && uv_run(&loop->uv, UV_RUN_NOWAIT) != 0)
-        ;
+    /* The handles are closing already; a turn lets their memory go. */
+    uv_run(&loop->uv, UV_RUN_NOWAIT);
+    if (uv_loop_close(&loop->uv) != 0)
+        log_error("a watcher was not freed before its loop; this is a bug, please report it");
     free(loop);
 }
 
