@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lab's fixtures. One boot serves a whole module of tests.
+
+A machine that lacks something the lab needs skips these tests and says what to do about it. Where
+the lab must run, that is a failure: in CI (the variable CI is set) or with PLATTER_LAB_REQUIRED=1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from platterlab.bmc import VirtualBmc
+from platterlab.errors import LabUnavailable
+from platterlab.machine import VirtualMachine
+from platterlab.net import TapNetwork
+
+
+@contextlib.contextmanager
+def lab() -> Iterator[None]:
+    """Turns "cannot run here" into a skip, or into a failure where the lab must run."""
+    try:
+        yield
+    except LabUnavailable as reason:
+        if os.environ.get("CI") or os.environ.get("PLATTER_LAB_REQUIRED") == "1":
+            pytest.fail(f"the lab must run here, but: {reason}", pytrace=False)
+        pytest.skip(f"the lab cannot run: {reason}")
+
+
+@pytest.fixture(scope="module")
+def bmc() -> Iterator[VirtualBmc]:
+    """A virtual BMC on QEMU's user networking."""
+    with lab(), VirtualBmc() as booted:
+        yield booted
+
+
+@pytest.fixture(scope="module")
+def tap_bmc() -> Iterator[VirtualBmc]:
+    """A virtual BMC on a tap device, for what measures; needs root."""
+    with lab(), VirtualBmc(network=TapNetwork()) as booted:
+        yield booted
+
+
+@pytest.fixture
+def machine() -> Iterator[VirtualMachine]:
+    """A virtual machine that boots from whatever its one USB port offers; not yet started."""
+    with lab(), VirtualMachine() as made:
+        yield made
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A failed test shows what its machines said."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            if isinstance(value, (VirtualBmc, VirtualMachine)):
+                report.sections.append((f"lab: {name}", value.diagnosis()))

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The virtual machine that a virtual BMC looks after: a PC with SeaBIOS, a VGA screen and one USB
+port. What usbredirect offers on a TCP port of the BMC is plugged in there, and it boots from that.
+
+Its screen is read as text out of the VGA's memory: exact, unlike comparing pictures, and enough for
+firmware and boot loaders, which use the text mode.
+"""
+
+from __future__ import annotations
+
+import time
+
+from .errors import LabError
+from .qemu import Qemu
+
+_TEXT_MEMORY = 0xB8000
+_COLUMNS = 80
+_ROWS = 25
+
+
+class VirtualMachine:
+    """Use as a context; start() switches it on."""
+
+    def __init__(self, memory: int = 256) -> None:
+        self._memory = memory
+        self._qemu = Qemu("machine")
+
+    def __enter__(self) -> VirtualMachine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._qemu.close()
+
+    def start(self, host: str, port: int, display: list[str] | None = None) -> None:
+        """Switches it on, its USB port connected to the usbredirect server at host:port. `display`
+        is QEMU's, in place of none."""
+        arguments = ["-M", "pc", "-m", str(self._memory), "-vga", "std"]
+        arguments += display or ["-display", "none"]
+        # With nothing to boot from, SeaBIOS tries again by itself.
+        arguments += ["-boot", "strict=on,reboot-timeout=5000"]
+        arguments += ["-device", "qemu-xhci"]
+        # reconnect: the drive may come and go while the machine runs.
+        arguments += ["-chardev", f"socket,id=usb,host={host},port={port},reconnect=1"]
+        arguments += ["-device", "usb-redir,chardev=usb,id=drive,bootindex=0"]
+        self._qemu.start(arguments)
+
+    def reset(self) -> None:
+        """Presses the reset button."""
+        self._qemu.qmp("system_reset")
+
+    def press(self, key: str) -> None:
+        """Presses a key, by QEMU's name for it: "ret", "down", "c"."""
+        self._qemu.monitor(f"sendkey {key}")
+
+    def screen(self) -> str:
+        """The text on the screen, without trailing blanks."""
+        picture = self._qemu.directory / "screen"
+        size = _COLUMNS * _ROWS * 2
+        self._qemu.qmp("pmemsave", val=_TEXT_MEMORY, size=size, filename=str(picture))
+        cells = picture.read_bytes()[::2]
+        rows = [cells[n : n + _COLUMNS] for n in range(0, len(cells), _COLUMNS)]
+        return "\n".join(row.decode("cp437").replace("\0", " ").rstrip() for row in rows).rstrip()
+
+    def wait_for_text(self, text: str, timeout: float = 90) -> str:
+        """Waits until `text` stands on the screen; returns the whole screen."""
+        return self._wait(lambda screen: text in screen, f"no {text!r}", timeout)
+
+    def wait_until_gone(self, text: str, timeout: float = 30) -> str:
+        """Waits until `text` no longer stands on the screen."""
+        return self._wait(lambda screen: text not in screen, f"still {text!r}", timeout)
+
+    def _wait(self, is_right, wrong: str, timeout: float) -> str:
+        deadline = time.monotonic() + timeout
+        while not is_right(screen := self.screen()):
+            if time.monotonic() > deadline:
+                raise LabError(f"{wrong} on the machine's screen in {timeout} s:\n{screen}")
+            time.sleep(0.2)
+        return screen
+
+    def screenshot(self, path: str) -> None:
+        """Writes the screen as a PNG."""
+        self._qemu.qmp("screendump", filename=path, format="png")
+
+    def diagnosis(self) -> str:
+        """What one wants to see when a test has failed."""
+        try:
+            return f"--- screen\n{self.screen()}" if self._qemu.is_running() else "not running"
+        except LabError as error:
+            return str(error)
