@@ -323,7 +323,7 @@ static int read_whole(const char *path, char *text, size_t room, size_t *length)
 int config_read(const char *path, struct config *config, char *error, size_t room)
 {
     cleanup_free char *text = malloc(FILE_MAX);
-    size_t length;
+    size_t length = 0;
     int r;
 
     if (!text) {
