@@ -87,3 +87,14 @@ dev_build() {
         npm --prefix "$top/web" run build
     fi
 }
+
+# Whether this machine could be the device itself: the kernel's nbd driver, and a USB device
+# controller that no gadget has taken.
+machine_has_gadget() {
+    local function
+    [ -d /sys/module/nbd ] || /sbin/modinfo nbd >/dev/null 2>&1 || return 1
+    for function in /sys/class/udc/*/function; do
+        if [ -e "$function" ] && [ -z "$(cat "$function")" ]; then return 0; fi
+    done
+    return 1
+}

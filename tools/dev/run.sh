@@ -1,0 +1,97 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# platterd and its helper on this machine, without systemd. Ctrl-C stops both.
+#
+# usage: run.sh [--config FILE]
+set -euo pipefail
+# shellcheck source=tools/dev/common.sh
+. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
+
+config=
+while [ $# -gt 0 ]; do
+    case $1 in
+    --config)
+        config=$(readlink -f "${2:?--config wants a file}")
+        shift 2
+        ;;
+    *) die "./dev run does not know '$1'; it takes --config FILE" ;;
+    esac
+done
+
+dev_setup build
+dev_build
+
+# platterd never runs as root: started by root, it runs as whoever called sudo, or as nobody.
+user=$(id -un)
+if [ "$user" = root ]; then user=${SUDO_USER:-nobody}; fi
+as_user=()
+if [ "$(id -u)" = 0 ]; then
+    as_user=(setpriv --reuid "$user" --regid "$(id -g "$user")" --init-groups --)
+    "${as_user[@]}" test -x "$top/build/src/daemon/platterd" ||
+        die "the user $user cannot reach $top; clone the project where everybody may read"
+fi
+
+if [ -z "$config" ]; then
+    run=$(mktemp -d "/tmp/platter-run.XXXXXX")
+    chown "$user" "$run"
+    trap 'rm -rf "$run"' EXIT
+    export_name=unix
+    if machine_has_gadget; then
+        export_name=kernel
+    else
+        say "This machine has no nbd driver or no free USB device controller: the drive goes out on a"
+        say "unix socket, which programs such as QEMU read (./dev demo shows the whole way to a machine)."
+    fi
+    config=$run/platter.conf
+    cat >"$config" <<TEXT
+[daemon]
+listen = 127.0.0.1:8080
+page = $top/web/dist
+runtime_dir = $run
+[helper]
+socket = /run/platter-dev/helper.sock
+state_dir = /run/platter-dev
+user = $user
+[slot 0]
+export = $export_name
+TEXT
+    chmod a+r "$config"
+fi
+
+keep=$top/tools/dev/keep.sh
+helper_pid=
+if grep -Eq '^[[:space:]]*export[[:space:]]*=[[:space:]]*kernel' "$config"; then
+    as_root=()
+    if [ "$(id -u)" != 0 ]; then
+        say "platter-helper connects /dev/nbdN and builds the USB gadget; sudo starts it as root."
+        sudo -v
+        as_root=(sudo)
+    fi
+    "${as_root[@]}" install -d -m 755 /run/platter-dev
+    exec {helper_line}> >("${as_root[@]}" "$keep" platter-helper \
+        "$top/build/src/priv/platter-helper" --config "$config")
+    helper_pid=$!
+fi
+exec {daemon_line}> >(
+    # The helper outlives the daemon, so the daemon must not hold its line open.
+    if [ -n "$helper_pid" ]; then exec {helper_line}>&-; fi
+    exec "$keep" platterd "${as_user[@]}" "$top/build/src/daemon/platterd" --config "$config"
+)
+daemon_pid=$!
+
+# The daemon first, so that it takes its drives away in good order.
+stop() {
+    trap : INT TERM
+    exec {daemon_line}>&-
+    while kill -0 "$daemon_pid" 2>/dev/null; do wait "$daemon_pid" || true; done
+    if [ -n "$helper_pid" ]; then
+        exec {helper_line}>&-
+        while kill -0 "$helper_pid" 2>/dev/null; do wait "$helper_pid" || true; done
+    fi
+}
+trap 'stop; exit 0' INT TERM
+# shellcheck disable=SC2086
+wait -n $daemon_pid $helper_pid || true
+stop
+die "one of the programs could not be kept running; it says why above"
