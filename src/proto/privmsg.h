@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What platterd and platter-helper say to each other: one message a packet of a SEQPACKET socket.
+ *
+ * Every message has a fixed length that its type decides, and one canonical form: a decoded message
+ * encodes to the same bytes again. There are slot numbers, kinds and sizes in it, never a path and
+ * never text that anybody acts upon; the one text is a sentence for people, printable ASCII.
+ * docs/privileges.md shows the layout as a table. Pure.
+ */
+#ifndef PLATTER_PROTO_PRIVMSG_H
+#define PLATTER_PROTO_PRIVMSG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/medium.h"
+
+#define PRIVMSG_VERSION    1
+#define PRIVMSG_SLOTS_MAX  16
+#define PRIVMSG_REASON_MAX 223 /* bytes of a reason, without its end */
+#define PRIVMSG_SIZE_MAX   240 /* the longest message */
+#define PRIVMSG_NO_DEVICE  UINT32_MAX
+
+enum privmsg_type {
+    PRIVMSG_ATTACH = 1, /* to the helper, with one descriptor: the kernel's end of a socketpair */
+    PRIVMSG_DETACH = 2, /* to the helper */
+    PRIVMSG_REPLY = 3,  /* from the helper: the end of the request with the same id */
+    PRIVMSG_GONE = 4,   /* from the helper: the slot's drive is gone without having been asked */
+};
+
+struct privmsg {
+    enum privmsg_type type;
+    unsigned slot; /* below PRIVMSG_SLOTS_MAX */
+    uint32_t id;   /* the requester's; 0 in GONE */
+    /* ATTACH */
+    enum medium_kind kind;
+    bool read_only;
+    uint64_t size; /* bytes; at least 1 */
+    /* DETACH */
+    bool link_alive;
+    /* REPLY and GONE */
+    int error;       /* 0 or -errno, no lower than -4095 */
+    uint32_t device; /* the nbd device's number, of a successful attach; else PRIVMSG_NO_DEVICE */
+    char reason[PRIVMSG_REASON_MAX + 1];
+};
+
+/* Puts `text` into the message as its reason: cut to fit, bytes that are not printable ASCII as
+ * '?'. */
+void privmsg_set_reason(struct privmsg *m, const char *text);
+
+/* Returns the length; 0 when the message cannot be said (a slot, type or error out of range). */
+size_t privmsg_encode(const struct privmsg *m, uint8_t out[PRIVMSG_SIZE_MAX]);
+
+/* 0, -EPROTONOSUPPORT (another version), or -EBADMSG (anything else that is not a message). */
+int privmsg_decode(const void *data, size_t length, struct privmsg *out);
+
+#endif
