@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The two plans. What always holds: a plan never has more than PLAN_STEPS_MAX steps; the device is
+ * sealed before the host can see the drive, and bound last, so a host never meets half a drive;
+ * going down, children go before parents.
+ *
+ * The identity a host sees is fixed: Linux Foundation's "multifunction composite gadget", and a
+ * serial number that belongs to the slot, so that a machine's boot order still finds "the same
+ * drive" tomorrow. Mass storage over bulk-only transport wants at least twelve upper-case hex
+ * digits in a serial number (USB MSC BOT 1.0, section 4.1.1): it is "PLATTER" and the slot in hex.
+ */
+#include "gadget/plan.h"
+
+#include <stdio.h>
+
+#define FUNCTION "functions/mass_storage.0"
+#define CONFIG   "configs/c.1"
+
+static const char *const part_paths[] = {
+    [PLAN_PART_GADGET] = "",
+    [PLAN_PART_STRINGS] = "/strings/0x409",
+    [PLAN_PART_CONFIG] = "/" CONFIG,
+    [PLAN_PART_CONFIG_STRINGS] = "/" CONFIG "/strings/0x409",
+    [PLAN_PART_FUNCTION] = "/" FUNCTION,
+    [PLAN_PART_LINK] = "/" CONFIG "/mass_storage.0",
+    [PLAN_PART_UDC] = "/UDC",
+    [PLAN_PART_LUN] = "/" FUNCTION "/lun.0",
+};
+
+void plan_name(unsigned slot, char out[PLAN_TEXT_MAX])
+{
+    snprintf(out, PLAN_TEXT_MAX, "platter-%u", slot);
+}
+
+void plan_path(unsigned slot, enum plan_part part, char out[PLAN_PATH_MAX])
+{
+    snprintf(out, PLAN_PATH_MAX, "platter-%u%s", slot, part_paths[part]);
+}
+
+static struct plan_step *add(struct plan *plan, unsigned slot, enum plan_deed deed,
+                             enum plan_part part)
+{
+    struct plan_step *step = &plan->steps[plan->count++];
+
+    step->deed = deed;
+    step->optional = false;
+    step->text[0] = '\0';
+    plan_path(slot, part, step->path);
+    return step;
+}
+
+static struct plan_step *add_write(struct plan *plan, unsigned slot, enum plan_part part,
+                                   const char *attribute, const char *text)
+{
+    struct plan_step *step = add(plan, slot, PLAN_WRITE, part);
+
+    snprintf(step->path, sizeof step->path, "platter-%u%s/%s", slot, part_paths[part], attribute);
+    snprintf(step->text, sizeof step->text, "%s", text);
+    return step;
+}
+
+static void add_identity(struct plan *plan, unsigned slot)
+{
+    char serial[PLAN_TEXT_MAX];
+
+    snprintf(serial, sizeof serial, "504C4154544552%02X", slot & 0xff);
+    add_write(plan, slot, PLAN_PART_GADGET, "idVendor", "0x1d6b");
+    add_write(plan, slot, PLAN_PART_GADGET, "idProduct", "0x0104");
+    add_write(plan, slot, PLAN_PART_GADGET, "bcdUSB", "0x0200");
+    add_write(plan, slot, PLAN_PART_GADGET, "bcdDevice", "0x0100");
+    add(plan, slot, PLAN_MAKE_DIR, PLAN_PART_STRINGS);
+    add_write(plan, slot, PLAN_PART_STRINGS, "manufacturer", "Platter");
+    add_write(plan, slot, PLAN_PART_STRINGS, "product", "Platter");
+    add_write(plan, slot, PLAN_PART_STRINGS, "serialnumber", serial);
+}
+
+static void add_lun(struct plan *plan, const struct plan_wanted *w)
+{
+    bool cd = w->kind == MEDIUM_CD;
+
+    /* ro and cdrom are refused once the file is open: the file comes last. */
+    add_write(plan, w->slot, PLAN_PART_LUN, "removable", "1");
+    add_write(plan, w->slot, PLAN_PART_LUN, "ro", w->read_only || cd ? "1" : "0");
+    add_write(plan, w->slot, PLAN_PART_LUN, "cdrom", cd ? "1" : "0");
+    /* Eight bytes of vendor, sixteen of product, four of revision; since Linux 4.8. */
+    add_write(plan, w->slot, PLAN_PART_LUN, "inquiry_string",
+              cd ? "Platter Virtual CD      0100" : "Platter Virtual Disk    0100")
+        ->optional = true;
+    add_write(plan, w->slot, PLAN_PART_LUN, "file", w->device);
+}
+
+void plan_up(const struct plan_wanted *w, struct plan *out)
+{
+    struct plan_step *step;
+
+    out->count = 0;
+    add(out, w->slot, PLAN_MAKE_DIR, PLAN_PART_GADGET);
+    add_identity(out, w->slot);
+    add(out, w->slot, PLAN_MAKE_DIR, PLAN_PART_CONFIG);
+    add(out, w->slot, PLAN_MAKE_DIR, PLAN_PART_CONFIG_STRINGS);
+    add_write(out, w->slot, PLAN_PART_CONFIG_STRINGS, "configuration", "Drive");
+    add(out, w->slot, PLAN_MAKE_DIR, PLAN_PART_FUNCTION);
+    add_lun(out, w);
+    step = add(out, w->slot, PLAN_LINK, PLAN_PART_LINK);
+    plan_path(w->slot, PLAN_PART_FUNCTION, step->text);
+    add(out, w->slot, PLAN_SEAL, PLAN_PART_LUN);
+    step = add(out, w->slot, PLAN_BIND, PLAN_PART_UDC);
+    snprintf(step->text, sizeof step->text, "%s", w->udc);
+}
+
+void plan_down(unsigned slot, const struct plan_seen *seen, bool link_alive, struct plan *out)
+{
+    struct plan_step *step;
+
+    out->count = 0;
+    if (seen->connected && !link_alive)
+        add(out, slot, PLAN_DISCONNECT, PLAN_PART_LUN);
+    /* Since Linux 5.19; where it is missing the unbinding alone takes the drive away. */
+    if (seen->function && link_alive) {
+        step = add_write(out, slot, PLAN_PART_LUN, "forced_eject", "\n");
+        step->optional = true;
+    }
+    if (seen->bound) {
+        step = add(out, slot, PLAN_WRITE, PLAN_PART_UDC);
+        snprintf(step->text, sizeof step->text, "\n");
+    }
+    if (seen->connected && link_alive)
+        add(out, slot, PLAN_DISCONNECT, PLAN_PART_LUN);
+    if (seen->link)
+        add(out, slot, PLAN_UNLINK, PLAN_PART_LINK);
+    if (seen->config_strings)
+        add(out, slot, PLAN_REMOVE_DIR, PLAN_PART_CONFIG_STRINGS);
+    if (seen->config)
+        add(out, slot, PLAN_REMOVE_DIR, PLAN_PART_CONFIG);
+    if (seen->function)
+        add(out, slot, PLAN_REMOVE_DIR, PLAN_PART_FUNCTION);
+    if (seen->strings)
+        add(out, slot, PLAN_REMOVE_DIR, PLAN_PART_STRINGS);
+    if (seen->gadget)
+        add(out, slot, PLAN_REMOVE_DIR, PLAN_PART_GADGET);
+}
