@@ -1,0 +1,520 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * platter-helper: the only privileged code of Platter. A socket, a table of connections, and the
+ * keeper that decides; workers do the deeds. Nothing here ever waits for the kernel's nbd or gadget
+ * code, so a DETACH is heard whatever hangs.
+ *
+ * Who may speak: root and the one configured user, checked by the kernel's word (SO_PEERCRED), not
+ * the caller's. What may be said: proto/privmsg.h. When: priv/permit.c.
+ *
+ * Single-threaded on purpose: PR_SET_PDEATHSIG is tied to the thread that forks.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <poll.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "config/config.h"
+#include "priv/keeper.h"
+#include "priv/listener.h"
+#include "priv/ops-gadget.h"
+#include "priv/record.h"
+#include "priv/worker.h"
+
+#define CLIENTS_MAX   8
+#define WATCH_EVERY   1000  /* ms between looks at drives that should stand */
+#define STOP_PATIENCE 10000 /* ms an orderly stop may take */
+
+struct client {
+    int fd; /* -1: no such client */
+    int number;
+};
+
+struct helper_slot {
+    int lock; /* -1: not held */
+    struct worker main;
+    enum keeper_job main_job;
+    struct worker cut;
+    bool watched;
+    struct ops_gadget drive; /* while attached */
+    unsigned misses;         /* looks in a row that did not find the drive */
+};
+
+struct helper {
+    struct config config;
+    struct keeper *keeper;
+    int listener;
+    int signals;
+    int only_one; /* the lock that keeps a second helper from this state directory */
+    uid_t user;
+    int next_number;
+    uint64_t next_watch;
+    uint64_t stop_by; /* UINT64_MAX: not stopping */
+    struct client clients[CLIENTS_MAX];
+    struct helper_slot slots[CONFIG_SLOTS_MAX];
+};
+
+static uint64_t now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* ---- what the keeper asks for ---- */
+
+static int helper_claim(void *arg, unsigned slot, char *reason, size_t room)
+{
+    struct helper *h = arg;
+    int fd = record_lock(h->config.helper_state_dir, slot);
+
+    if (fd == -EBUSY)
+        snprintf(reason, room, "Slot %u is in use by another program (%s/slot-%u.lock is held).",
+                 slot, h->config.helper_state_dir, slot);
+    else if (fd < 0)
+        snprintf(reason, room, "Cannot lock %s/slot-%u.lock: %s.", h->config.helper_state_dir, slot,
+                 strerror(-fd));
+    if (fd < 0) {
+        log_error("%s", reason);
+        return fd;
+    }
+    h->slots[slot].lock = fd;
+    return 0;
+}
+
+static void helper_release(void *arg, unsigned slot)
+{
+    struct helper *h = arg;
+
+    close(h->slots[slot].lock);
+    h->slots[slot].lock = -1;
+}
+
+static int helper_start(void *arg, unsigned slot, enum keeper_job job, const struct privmsg *attach,
+                        int take_fd)
+{
+    struct helper *h = arg;
+    struct worker_job what = {
+        .job = job,
+        .slot = slot,
+        .config = &h->config.slots[slot],
+        .state_dir = h->config.helper_state_dir,
+    };
+
+    if (attach)
+        what.attach = *attach;
+    if (job != KEEPER_CUT)
+        h->slots[slot].main_job = job;
+    return worker_start(job == KEEPER_CUT ? &h->slots[slot].cut : &h->slots[slot].main, &what,
+                        take_fd);
+}
+
+static void helper_kill(void *arg, unsigned slot)
+{
+    struct helper *h = arg;
+
+    if (h->slots[slot].main.pid > 0)
+        kill(h->slots[slot].main.pid, SIGKILL);
+}
+
+static void client_drop(struct helper *h, struct client *c)
+{
+    int number = c->number;
+
+    if (c->fd < 0)
+        return;
+    close(c->fd);
+    c->fd = -1;
+    keeper_client_gone(h->keeper, number, now_ms());
+}
+
+static void helper_send(void *arg, int client, const struct privmsg *m)
+{
+    struct helper *h = arg;
+    uint8_t bytes[PRIVMSG_SIZE_MAX];
+    size_t length = privmsg_encode(m, bytes);
+
+    for (size_t i = 0; i < CLIENTS_MAX; i++) {
+        struct client *c = &h->clients[i];
+
+        if (c->fd < 0 || c->number != client)
+            continue;
+        /* One that does not read its answers is shut; the loop then sees it hang up. */
+        if (send(c->fd, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+            shutdown(c->fd, SHUT_RDWR);
+    }
+}
+
+static const struct keeper_ops keeper_ops = {
+    .claim = helper_claim,
+    .release = helper_release,
+    .start = helper_start,
+    .kill = helper_kill,
+    .send = helper_send,
+};
+
+/* ---- connections ---- */
+
+static void client_accept(struct helper *h)
+{
+    int fd = listener_accept(h->listener, h->user);
+
+    if (fd < 0)
+        return;
+    for (size_t i = 0; i < CLIENTS_MAX; i++) {
+        if (h->clients[i].fd >= 0)
+            continue;
+        h->clients[i] = (struct client){.fd = fd, .number = h->next_number};
+        h->next_number = h->next_number == INT32_MAX ? 0 : h->next_number + 1;
+        return;
+    }
+    log_warn("refused a connection: %d are open already", CLIENTS_MAX);
+    close(fd);
+}
+
+/* One message. 0, or -errno when the connection is to be closed. */
+static int client_read(struct helper *h, struct client *c)
+{
+    struct privmsg m;
+    int fd = -1;
+    int r = listener_receive(c->fd, &m, &fd);
+
+    if (r == 0)
+        r = keeper_message(h->keeper, c->number, &m, fd, now_ms());
+    if (r == -EAGAIN)
+        return 0;
+    if (r == -EPROTONOSUPPORT)
+        log_error("platterd speaks another version: install platterd and platter-helper of the "
+                  "same release");
+    else if (r < 0 && r != -ECONNRESET)
+        log_warn("closed a connection that sent something that is no request");
+    return r;
+}
+
+/* ---- workers ---- */
+
+static const char *job_name(enum keeper_job job)
+{
+    switch (job) {
+    case KEEPER_ATTACH:
+        return "attach";
+    case KEEPER_TEARDOWN_ALIVE:
+    case KEEPER_TEARDOWN_DEAD:
+        return "teardown";
+    case KEEPER_CUT:
+        return "disconnect";
+    }
+    return "job";
+}
+
+static void worker_over(struct helper *h, unsigned n, struct worker *w, enum keeper_job job,
+                        int status)
+{
+    struct helper_slot *s = &h->slots[n];
+    struct keeper_result result;
+    bool called_off = job == KEEPER_ATTACH && keeper_state(h->keeper, n) == SLOT_DETACHING;
+
+    worker_collect(w, status, &result);
+    if (result.error < 0 && !called_off)
+        log_error("slot %u: %s failed: %s", n, job_name(job), result.reason);
+    keeper_job_ended(h->keeper, n, job, &result, now_ms());
+    if (job == KEEPER_ATTACH && keeper_state(h->keeper, n) == SLOT_ATTACHED) {
+        ops_gadget_init(&s->drive, h->config.helper_state_dir, n);
+        s->misses = 0;
+        log_info("slot %u: /dev/nbd%u is a USB drive on %s", n, result.device, s->drive.record.udc);
+    } else if (keeper_state(h->keeper, n) == SLOT_FREE) {
+        log_info("slot %u: empty", n);
+    }
+}
+
+static void workers_reap(struct helper *h)
+{
+    int status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        for (unsigned n = 0; n < h->config.slot_count; n++) {
+            struct helper_slot *s = &h->slots[n];
+
+            if (s->main.pid == pid)
+                worker_over(h, n, &s->main, s->main_job, status);
+            else if (s->cut.pid == pid)
+                worker_over(h, n, &s->cut, KEEPER_CUT, status);
+        }
+    }
+}
+
+/*
+ * Drives that should stand are looked at once a second, through sysfs only. Gone means gone at two
+ * looks in a row: when the machine ejects its medium the nbd device goes too, and platterd, which
+ * hears of that on its own socket, will ask for the rest itself.
+ */
+static void drives_watch(struct helper *h, uint64_t now)
+{
+    char reason[PRIVMSG_REASON_MAX + 1];
+
+    if (now < h->next_watch)
+        return;
+    h->next_watch = now + WATCH_EVERY;
+    for (unsigned n = 0; n < h->config.slot_count; n++) {
+        struct helper_slot *s = &h->slots[n];
+
+        if (keeper_state(h->keeper, n) != SLOT_ATTACHED)
+            continue;
+        if (ops_gadget_stands(&s->drive, reason, sizeof reason)) {
+            s->misses = 0;
+        } else if (++s->misses >= 2) {
+            log_warn("slot %u: %s", n, reason);
+            keeper_drive_gone(h->keeper, n, reason, now);
+        }
+    }
+}
+
+static bool any_attached(const struct helper *h)
+{
+    for (unsigned n = 0; n < h->config.slot_count; n++) {
+        if (keeper_state(h->keeper, n) == SLOT_ATTACHED)
+            return true;
+    }
+    return false;
+}
+
+/* ---- the loop ---- */
+
+static void signals_read(struct helper *h)
+{
+    struct signalfd_siginfo info;
+
+    while (read(h->signals, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGCHLD) {
+            workers_reap(h);
+        } else if (h->stop_by == UINT64_MAX) {
+            h->stop_by = now_ms() + STOP_PATIENCE;
+            keeper_stop(h->keeper, now_ms());
+        }
+    }
+}
+
+static int wait_ms(const struct helper *h, uint64_t now)
+{
+    uint64_t next = keeper_next_tick(h->keeper);
+
+    if (any_attached(h) && h->next_watch < next)
+        next = h->next_watch;
+    if (h->stop_by < next)
+        next = h->stop_by;
+    if (next == UINT64_MAX)
+        return -1;
+    return next <= now ? 0 : (int)(next - now);
+}
+
+static void loop_once(struct helper *h)
+{
+    struct pollfd polled[CLIENTS_MAX + 2] = {
+        {.fd = h->signals, .events = POLLIN},
+        {.fd = h->listener, .events = POLLIN},
+    };
+    uint64_t now;
+
+    for (size_t i = 0; i < CLIENTS_MAX; i++)
+        polled[i + 2] = (struct pollfd){.fd = h->clients[i].fd, .events = POLLIN};
+    if (poll(polled, CLIENTS_MAX + 2, wait_ms(h, now_ms())) < 0)
+        return;
+    if (polled[0].revents)
+        signals_read(h);
+    for (size_t i = 0; i < CLIENTS_MAX; i++) {
+        struct client *c = &h->clients[i];
+
+        if (polled[i + 2].revents && client_read(h, c) < 0)
+            client_drop(h, c);
+    }
+    if (polled[1].revents)
+        client_accept(h);
+    now = now_ms();
+    drives_watch(h, now);
+    keeper_tick(h->keeper, now);
+}
+
+static int helper_run(struct helper *h)
+{
+    while (h->stop_by == UINT64_MAX || !keeper_is_idle(h->keeper)) {
+        loop_once(h);
+        if (h->stop_by <= now_ms()) {
+            log_error("could not take every drive away in %d s: the next start will try again",
+                      STOP_PATIENCE / 1000);
+            return EXIT_FAILURE;
+        }
+    }
+    return EXIT_SUCCESS;
+}
+
+/* ---- beginning ---- */
+
+static int find_user(const char *name, uid_t *out)
+{
+    const struct passwd *user = getpwnam(name);
+    char *end;
+    unsigned long number = strtoul(name, &end, 10);
+
+    if (user)
+        *out = user->pw_uid;
+    else if (name[0] != '\0' && *end == '\0')
+        *out = (uid_t)number;
+    else
+        return -ENOENT;
+    return 0;
+}
+
+static int make_parent(const char *path)
+{
+    char parent[128];
+    char *slash;
+
+    snprintf(parent, sizeof parent, "%s", path);
+    slash = strrchr(parent, '/');
+    if (!slash || slash == parent)
+        return 0;
+    *slash = '\0';
+    return mkdir(parent, 0755) < 0 && errno != EEXIST ? -errno : 0;
+}
+
+/* Only this helper may stand in this state directory: so an old socket there is a dead one. */
+static int take_place(struct helper *h)
+{
+    char path[128];
+
+    if (mkdir(h->config.helper_state_dir, 0755) < 0 && errno != EEXIST)
+        return -errno;
+    snprintf(path, sizeof path, "%s/helper.lock", h->config.helper_state_dir);
+    h->only_one = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (h->only_one < 0)
+        return -errno;
+    if (flock(h->only_one, LOCK_EX | LOCK_NB) < 0)
+        return -EBUSY;
+    return make_parent(h->config.helper_socket);
+}
+
+static int catch_signals(struct helper *h)
+{
+    sigset_t set;
+
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+        return -errno;
+    h->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return h->signals < 0 ? -errno : 0;
+}
+
+static int helper_begin(struct helper *h)
+{
+    int r = find_user(h->config.helper_user, &h->user);
+
+    if (r < 0) {
+        log_error("[helper] user: there is no user %s: create it, or name another",
+                  h->config.helper_user);
+        return r;
+    }
+    if (h->config.restart_grace > 0)
+        log_warn("[helper] restart_grace is taken as 0: a drive cannot outlive platterd yet");
+    r = take_place(h);
+    if (r == -EBUSY)
+        log_error("another platter-helper runs with %s: stop it first", h->config.helper_state_dir);
+    else if (r < 0)
+        log_error("cannot use %s: %s", h->config.helper_state_dir, strerror(-r));
+    if (r < 0)
+        return r;
+    r = catch_signals(h);
+    if (r == 0)
+        r = keeper_new(&keeper_ops, h, (unsigned)h->config.slot_count, &h->keeper);
+    if (r < 0) {
+        log_error("cannot start: %s", strerror(-r));
+        return r;
+    }
+    keeper_begin(h->keeper);
+    h->listener = listener_open(h->config.helper_socket, h->user);
+    if (h->listener < 0) {
+        log_error("cannot listen on %s: %s", h->config.helper_socket, strerror(-h->listener));
+        return h->listener;
+    }
+    log_info("listening on %s", h->config.helper_socket);
+    return 0;
+}
+
+static const char *parse_arguments(int count, char **arguments)
+{
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {"version", no_argument, NULL, 'v'},
+                                            {0}};
+    const char *config = NULL;
+    int o;
+
+    while ((o = getopt_long(count, arguments, "", options, NULL)) != -1) {
+        switch (o) {
+        case 'c':
+            config = optarg;
+            break;
+        case 'h':
+            printf("usage: platter-helper --config FILE\n"
+                   "Connects nbd devices and builds USB gadgets for platterd. Runs as root.\n");
+            exit(EXIT_SUCCESS);
+        case 'v':
+            printf("platter-helper %s\n", PLATTER_VERSION);
+            exit(EXIT_SUCCESS);
+        default:
+            exit(EXIT_FAILURE);
+        }
+    }
+    return optind == count ? config : NULL;
+}
+
+int main(int count, char **arguments)
+{
+    static struct helper helper = {.listener = -1, .stop_by = UINT64_MAX};
+    const char *config = parse_arguments(count, arguments);
+    char error[512];
+    int status = EXIT_FAILURE;
+
+    log_init("platter-helper");
+    if (!config) {
+        log_error("say where the configuration is: platter-helper --config FILE");
+        return EXIT_FAILURE;
+    }
+    if (config_read(config, &helper.config, error, sizeof error) < 0) {
+        log_error("%s", error);
+        return EXIT_FAILURE;
+    }
+    umask(022);
+    for (size_t i = 0; i < CLIENTS_MAX; i++)
+        helper.clients[i].fd = -1;
+    for (size_t i = 0; i < CONFIG_SLOTS_MAX; i++)
+        helper.slots[i].lock = -1;
+    if (helper_begin(&helper) == 0)
+        status = helper_run(&helper);
+    if (helper.listener >= 0)
+        unlink(helper.config.helper_socket);
+    for (size_t i = 0; i < CLIENTS_MAX; i++) {
+        if (helper.clients[i].fd >= 0)
+            close(helper.clients[i].fd);
+    }
+    keeper_free(helper.keeper);
+    return status;
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a worker process does: builds a slot's drive, takes it away, or cuts its line. Each deed
+ * begins by looking at what stands, so it may follow upon any half of another.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "priv/ops-gadget.h"
+#include "priv/ops-nbd.h"
+#include "priv/worker.h"
+
+/* Room for other programs that take devices at the same moment. */
+#define CONNECT_TRIES 64
+
+static int connect_one(struct ops_gadget *o, const struct worker_job *job, int fd, unsigned index)
+{
+    uint32_t sector = medium_sector(job->attach.kind);
+    struct nbd_dev_connect how = {
+        .index = index,
+        .mark = o->mark,
+        .fd = fd,
+        .size = job->attach.size - job->attach.size % sector,
+        .block_size = sector,
+        .read_only = job->attach.read_only,
+    };
+    int r;
+
+    /* First the record, then the deed: a helper that dies in between leaves no orphan. */
+    o->record = (struct record){.nbd = (int)index, .pid = getpid()};
+    r = record_write(o->state_dir, o->slot, &o->record);
+    return r < 0 ? r : nbd_dev_connect(&how);
+}
+
+static int connect_device(struct ops_gadget *o, const struct worker_job *job, int fd,
+                          struct keeper_result *result)
+{
+    const char *wanted = job->config->nbd;
+    bool any = strncmp(wanted, "nbd", 3) != 0;
+    unsigned index = any ? nbd_dev_next_free(0) : (unsigned)strtoul(wanted + 3, NULL, 10);
+    int r = -EBUSY;
+
+    for (int i = 0; i < CONNECT_TRIES && r == -EBUSY; i++) {
+        r = connect_one(o, job, fd, index);
+        if (!any)
+            break;
+        if (r == -EBUSY)
+            index = nbd_dev_next_free(index + 1);
+    }
+    if (r == -EBUSY && !any)
+        snprintf(result->reason, sizeof result->reason,
+                 "%s is in use by another program: disconnect it (nbd-client -d /dev/%s), or let "
+                 "the slot say nbd = auto.",
+                 wanted, wanted);
+    else if (r < 0)
+        snprintf(result->reason, sizeof result->reason, "Cannot connect /dev/nbd%u: %s.", index,
+                 strerror(-r));
+    return r;
+}
+
+/*
+ * The kernel's readahead is set now because it counts only for files opened later, and the drive's
+ * file is opened by the gadget. What the machine may have dirty in our page cache is bounded. None
+ * of these is worth failing for: they change the speed, not the bytes.
+ */
+static void tune_device(unsigned index)
+{
+    nbd_dev_set(index, "queue/read_ahead_kb", "512");
+    nbd_dev_set(index, "bdi/max_ratio", "1");
+}
+
+static int present(struct ops_gadget *o, const struct worker_job *job, struct keeper_result *result)
+{
+    struct plan_wanted wanted = {
+        .slot = job->slot, .kind = job->attach.kind, .read_only = job->attach.read_only};
+    cleanup_fd int held = -1;
+
+    snprintf(wanted.device, sizeof wanted.device, "/dev/nbd%d", o->record.nbd);
+    if (strcmp(job->config->udc, "auto") != 0)
+        snprintf(wanted.udc, sizeof wanted.udc, "%s", job->config->udc);
+    tune_device((unsigned)o->record.nbd);
+    /*
+     * The first open of a device reads from it; done here, it is not done under the gadget's locks.
+     * Held until the gadget has it open too: sealed, the device goes when nobody has it open.
+     */
+    held = open(wanted.device, O_RDONLY | O_CLOEXEC);
+    if (held < 0) {
+        int r = -errno;
+
+        snprintf(result->reason, sizeof result->reason, "Cannot open %s: %s.", wanted.device,
+                 strerror(-r));
+        return r;
+    }
+    return gadget_up(&ops_gadget, o, &wanted, result->reason, sizeof result->reason);
+}
+
+static int job_attach(struct ops_gadget *o, const struct worker_job *job, int fd,
+                      struct keeper_result *result)
+{
+    int r = nbd_dev_load(result->reason, sizeof result->reason);
+
+    if (r == 0)
+        r = ops_gadget_load(result->reason, sizeof result->reason);
+    if (r == 0)
+        r = gadget_down(&ops_gadget, o, job->slot, false, result->reason, sizeof result->reason);
+    if (r == 0)
+        r = connect_device(o, job, fd, result);
+    if (r == 0)
+        r = present(o, job, result);
+    if (r == 0)
+        result->device = (uint32_t)o->record.nbd;
+    return r;
+}
+
+static int job_teardown(struct ops_gadget *o, const struct worker_job *job, bool link_alive,
+                        struct keeper_result *result)
+{
+    int r =
+        gadget_down(&ops_gadget, o, job->slot, link_alive, result->reason, sizeof result->reason);
+
+    return r < 0 ? r : record_remove(o->state_dir, o->slot);
+}
+
+static int job_cut(struct ops_gadget *o)
+{
+    int device = ops_gadget_device(o);
+
+    return device < 0 ? 0 : nbd_dev_disconnect((unsigned)device);
+}
+
+void job_run(const struct worker_job *job, int fd, struct keeper_result *result)
+{
+    struct ops_gadget o;
+
+    ops_gadget_init(&o, job->state_dir, job->slot);
+    switch (job->job) {
+    case KEEPER_ATTACH:
+        result->error = job_attach(&o, job, fd, result);
+        break;
+    case KEEPER_TEARDOWN_ALIVE:
+        result->error = job_teardown(&o, job, true, result);
+        break;
+    case KEEPER_TEARDOWN_DEAD:
+        result->error = job_teardown(&o, job, false, result);
+        break;
+    case KEEPER_CUT:
+        result->error = job_cut(&o);
+        break;
+    }
+    if (result->error < 0 && result->reason[0] == '\0')
+        snprintf(result->reason, sizeof result->reason, "Slot %u: %s.", job->slot,
+                 strerror(-result->error));
+    if (result->error == 0)
+        result->reason[0] = '\0';
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The helper's mind: what each slot is doing, who owns it, what is to happen next. It does no work
+ * itself; jobs are started through keeper_ops and come back through keeper_job_ended(), so the
+ * whole of it runs in a unit test against fake jobs.
+ *
+ * A slot has at most one main job (attach or teardown) and, beside it, one cut: a short job that
+ * only disconnects the nbd device, which wakes whatever waits for a mute line.
+ */
+#ifndef PLATTER_PRIV_KEEPER_H
+#define PLATTER_PRIV_KEEPER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "priv/permit.h"
+#include "proto/privmsg.h"
+
+/* How long an orderly teardown may take before its line is cut, in milliseconds. */
+#define KEEPER_PATIENCE 3000
+
+struct keeper;
+
+enum keeper_job {
+    KEEPER_ATTACH,
+    KEEPER_TEARDOWN_ALIVE,
+    KEEPER_TEARDOWN_DEAD,
+    KEEPER_CUT,
+};
+
+struct keeper_result {
+    int error;       /* 0 or -errno */
+    uint32_t device; /* of an attach that succeeded */
+    char reason[PRIVMSG_REASON_MAX + 1];
+};
+
+struct keeper_ops {
+    /* Takes the slot's lock. 0, or -errno and one sentence. */
+    int (*claim)(void *arg, unsigned slot, char *reason, size_t room);
+    void (*release)(void *arg, unsigned slot);
+    /*
+     * Starts a job, which ends in keeper_job_ended(), never before this returns. `take_fd` (-1 for
+     * none) is taken over, also on failure. 0 or -errno; then there is no job.
+     */
+    int (*start)(void *arg, unsigned slot, enum keeper_job job, const struct privmsg *attach,
+                 int take_fd);
+    /* Kills the slot's main job, which still ends in keeper_job_ended(), perhaps late. */
+    void (*kill)(void *arg, unsigned slot);
+    void (*send)(void *arg, int client, const struct privmsg *m);
+};
+
+/* 0 or -errno. `slots` at most PRIVMSG_SLOTS_MAX. */
+int keeper_new(const struct keeper_ops *ops, void *arg, unsigned slots, struct keeper **out);
+void keeper_free(struct keeper *k);
+
+/* Clears what an earlier helper left, in every slot that no other process holds. */
+void keeper_begin(struct keeper *k);
+/* Takes every drive away and accepts nothing more; over when keeper_is_idle(). */
+void keeper_stop(struct keeper *k, uint64_t now);
+bool keeper_is_idle(const struct keeper *k);
+
+/*
+ * A message of a connection, with the descriptor that came with it or -1 (taken over). `client` is
+ * any number from 0 up that names the connection. 0, or -EPROTO: nothing to answer, close it.
+ */
+int keeper_message(struct keeper *k, int client, const struct privmsg *m, int take_fd,
+                   uint64_t now);
+/* The connection is gone: so is every drive of it. */
+void keeper_client_gone(struct keeper *k, int client, uint64_t now);
+/* A job has ended; one that died says so by an error. */
+void keeper_job_ended(struct keeper *k, unsigned slot, enum keeper_job job,
+                      const struct keeper_result *result, uint64_t now);
+/* The drive of an attached slot is no longer there, and nobody asked for that. */
+void keeper_drive_gone(struct keeper *k, unsigned slot, const char *reason, uint64_t now);
+/* Acts on deadlines that have passed. */
+void keeper_tick(struct keeper *k, uint64_t now);
+/* When to tick next, in milliseconds on the caller's clock; UINT64_MAX for never. */
+uint64_t keeper_next_tick(const struct keeper *k);
+
+enum slot_state keeper_state(const struct keeper *k, unsigned slot);
+
+#endif

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Kernel operations by path. All paths begin with the plan's names, which are made from a slot
+ * number alone; nothing that came over a socket is ever part of one.
+ */
+#include "priv/ops-gadget.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/sysfile.h"
+#include "priv/module.h"
+#include "priv/ops-nbd.h"
+
+#define GADGETS   OPS_GADGET_CONFIGFS "/usb_gadget"
+#define PATH_ROOM 256
+
+static const char *full(const char *path, char out[PATH_ROOM])
+{
+    snprintf(out, PATH_ROOM, GADGETS "/%s", path);
+    return out;
+}
+
+static int make_dir(void *arg, const char *path)
+{
+    char at[PATH_ROOM];
+
+    (void)arg;
+    return mkdir(full(path, at), 0755) < 0 ? -errno : 0;
+}
+
+static int remove_dir(void *arg, const char *path)
+{
+    char at[PATH_ROOM];
+
+    (void)arg;
+    return rmdir(full(path, at)) < 0 ? -errno : 0;
+}
+
+static int write_attribute(void *arg, const char *path, const char *text)
+{
+    char at[PATH_ROOM];
+
+    (void)arg;
+    return sysfile_write(full(path, at), text);
+}
+
+static int read_attribute(void *arg, const char *path, char *out, size_t room)
+{
+    char at[PATH_ROOM];
+
+    (void)arg;
+    return sysfile_read(full(path, at), out, room);
+}
+
+static int make_link(void *arg, const char *target, const char *path)
+{
+    char to[PATH_ROOM];
+    char at[PATH_ROOM];
+
+    (void)arg;
+    return symlink(full(target, to), full(path, at)) < 0 ? -errno : 0;
+}
+
+static int remove_link(void *arg, const char *path)
+{
+    char at[PATH_ROOM];
+
+    (void)arg;
+    return unlink(full(path, at)) < 0 ? -errno : 0;
+}
+
+static int exists(void *arg, const char *path)
+{
+    struct stat st;
+    char at[PATH_ROOM];
+
+    (void)arg;
+    return lstat(full(path, at), &st) < 0 ? -errno : 0;
+}
+
+static int controller(void *arg, unsigned n, char *name, size_t room, char *busy, size_t busy_room)
+{
+    char path[PATH_ROOM];
+    int r = sysfile_entry(OPS_GADGET_UDC, n, name, room);
+
+    (void)arg;
+    if (r < 0)
+        return r;
+    busy[0] = '\0';
+    snprintf(path, sizeof path, OPS_GADGET_UDC "/%.128s/function", name);
+    sysfile_read(path, busy, busy_room);
+    return 0;
+}
+
+int ops_gadget_device(const struct ops_gadget *o)
+{
+    if (o->record.nbd >= 0 && nbd_dev_is_ours((unsigned)o->record.nbd, o->mark, o->record.pid))
+        return o->record.nbd;
+    return nbd_dev_find(o->mark);
+}
+
+static int seal(void *arg)
+{
+    struct ops_gadget *o = arg;
+
+    return nbd_dev_seal((unsigned)o->record.nbd, o->mark);
+}
+
+static int disconnect(void *arg)
+{
+    struct ops_gadget *o = arg;
+    int device = ops_gadget_device(o);
+
+    return device < 0 ? 0 : nbd_dev_disconnect((unsigned)device);
+}
+
+static int connected(void *arg)
+{
+    struct ops_gadget *o = arg;
+
+    return ops_gadget_device(o) >= 0;
+}
+
+static int bound(void *arg, const char *name)
+{
+    struct ops_gadget *o = arg;
+
+    snprintf(o->record.udc, sizeof o->record.udc, "%s", name);
+    return record_write(o->state_dir, o->slot, &o->record);
+}
+
+const struct gadget_ops ops_gadget = {
+    .make_dir = make_dir,
+    .remove_dir = remove_dir,
+    .write = write_attribute,
+    .read = read_attribute,
+    .link = make_link,
+    .unlink = remove_link,
+    .exists = exists,
+    .controller = controller,
+    .seal = seal,
+    .disconnect = disconnect,
+    .connected = connected,
+    .bound = bound,
+};
+
+void ops_gadget_init(struct ops_gadget *o, const char *state_dir, unsigned slot)
+{
+    *o = (struct ops_gadget){.state_dir = state_dir, .slot = slot};
+    plan_name(slot, o->mark);
+    record_read(state_dir, slot, &o->record);
+}
+
+int ops_gadget_load(char *reason, size_t room)
+{
+    if (access(GADGETS, F_OK) < 0) {
+        module_load("configfs", NULL);
+        if (mount("configfs", OPS_GADGET_CONFIGFS, "configfs", MS_NOSUID | MS_NOEXEC | MS_NODEV,
+                  NULL) < 0 &&
+            errno != EBUSY) {
+            snprintf(reason, room, "Cannot mount configfs on " OPS_GADGET_CONFIGFS ": %s.",
+                     strerror(errno));
+            return -ENODEV;
+        }
+        module_load("libcomposite", NULL);
+    }
+    if (access(GADGETS, F_OK) < 0) {
+        snprintf(reason, room,
+                 "The kernel has no USB gadgets and `modprobe libcomposite` did not bring them: "
+                 "install or build the module, or give the slot export = unix.");
+        return -ENODEV;
+    }
+    /* It may be built in, and the kernel asks for it itself too: making the function will tell. */
+    if (access("/sys/module/usb_f_mass_storage", F_OK) < 0)
+        module_load("usb_f_mass_storage", NULL);
+    return 0;
+}
+
+bool ops_gadget_stands(const struct ops_gadget *o, char *reason, size_t room)
+{
+    char path[PATH_ROOM];
+    char gadget[PLAN_TEXT_MAX] = "";
+
+    if (ops_gadget_device(o) < 0) {
+        snprintf(reason, room, "The nbd device behind slot %u was disconnected by another program.",
+                 o->slot);
+        return false;
+    }
+    snprintf(path, sizeof path, OPS_GADGET_UDC "/%.128s/function", o->record.udc);
+    if (sysfile_read(path, gadget, sizeof gadget) < 0 || strcmp(gadget, o->mark) != 0) {
+        snprintf(reason, room, "The USB gadget of slot %u was removed by another program.",
+                 o->slot);
+        return false;
+    }
+    return true;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The kernel's side of gadget/gadget.h: configfs, /sys/class/udc, and the slot's nbd device. */
+#ifndef PLATTER_PRIV_OPS_GADGET_H
+#define PLATTER_PRIV_OPS_GADGET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "gadget/gadget.h"
+#include "priv/record.h"
+
+#define OPS_GADGET_CONFIGFS "/sys/kernel/config"
+#define OPS_GADGET_UDC      "/sys/class/udc"
+
+/* The `arg` of ops_gadget. */
+struct ops_gadget {
+    const char *state_dir;
+    unsigned slot;
+    char mark[PLAN_TEXT_MAX];
+    struct record record; /* as it stands on disk */
+};
+
+extern const struct gadget_ops ops_gadget;
+
+/* Reads the slot's record; a missing one is an empty one. */
+void ops_gadget_init(struct ops_gadget *o, const char *state_dir, unsigned slot);
+
+/* Makes sure configfs is mounted and the gadget modules are there. 0, or -errno and one sentence.
+ */
+int ops_gadget_load(char *reason, size_t room);
+
+/* The slot's nbd device: the recorded one if it is still ours, or any that carries the slot's mark.
+ * -1 for none. Never blocks. */
+int ops_gadget_device(const struct ops_gadget *o);
+
+/*
+ * Whether the slot's drive still stands, for a watch that must not block: reads sysfs only. If not,
+ * one sentence.
+ */
+bool ops_gadget_stands(const struct ops_gadget *o, char *reason, size_t room);
+
+#endif

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The nbd driver's netlink family (linux/nbd-netlink.h). A fresh netlink socket for every call: the
+ * processes that call here live for one job.
+ *
+ * The settings of CONNECT are each there for a reason. TIMEOUT 0, said aloud, means the kernel only
+ * warns of a slow answer; any other value kills a slow but living session. DEAD_CONN_TIMEOUT lets
+ * requests wait for a RECONFIGURE a moment when the socket dies. The size is that of whole sectors.
+ */
+#include "priv/ops-nbd.h"
+
+#include <errno.h>
+#include <linux/nbd-netlink.h>
+#include <linux/nbd.h>
+#include <netlink/genl/ctrl.h>
+#include <netlink/genl/genl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/sysfile.h"
+#include "priv/module.h"
+
+#define DEAD_CONN_SECONDS 5
+#define INDEX_MAX         256
+
+struct call {
+    struct nl_sock *socket;
+    struct nl_msg *message;
+};
+
+static void call_done(struct call *call)
+{
+    nlmsg_free(call->message);
+    nl_socket_free(call->socket);
+}
+
+/* Opens a socket and begins a message. 0, -ENOENT when the kernel has no such family, or -errno. */
+static int call_begin(struct call *call, uint8_t command)
+{
+    int family;
+
+    *call = (struct call){.socket = nl_socket_alloc(), .message = nlmsg_alloc()};
+    if (!call->socket || !call->message)
+        goto no_memory;
+    if (genl_connect(call->socket) < 0) {
+        call_done(call);
+        return -EIO;
+    }
+    family = genl_ctrl_resolve(call->socket, NBD_GENL_FAMILY_NAME);
+    if (family < 0) {
+        call_done(call);
+        return -ENOENT;
+    }
+    if (!genlmsg_put(call->message, NL_AUTO_PORT, NL_AUTO_SEQ, family, 0, 0, command,
+                     NBD_GENL_VERSION))
+        goto no_memory;
+    return 0;
+
+no_memory:
+    call_done(call);
+    return -ENOMEM;
+}
+
+static int keep_errno(struct sockaddr_nl *from, struct nlmsgerr *error, void *arg)
+{
+    (void)from;
+    *(int *)arg = error->error;
+    return NL_STOP;
+}
+
+static int seen_ack(struct nl_msg *message, void *arg)
+{
+    (void)message;
+    *(int *)arg = 0;
+    return NL_STOP;
+}
+
+/* Sends the message and waits for the kernel's word, which is its own -errno. */
+static int call_end(struct call *call)
+{
+    int verdict = 1;
+    int r;
+
+    nl_socket_modify_err_cb(call->socket, NL_CB_CUSTOM, keep_errno, &verdict);
+    nl_socket_modify_cb(call->socket, NL_CB_ACK, NL_CB_CUSTOM, seen_ack, &verdict);
+    r = nl_send_auto(call->socket, call->message);
+    while (r >= 0 && verdict > 0)
+        r = nl_recvmsgs_default(call->socket);
+    call_done(call);
+    return verdict <= 0 ? verdict : -EIO;
+}
+
+int nbd_dev_load(char *reason, size_t room)
+{
+    struct call call;
+
+    if (call_begin(&call, NBD_CMD_STATUS) == -ENOENT) {
+        /* No partitions: they are the machine's business, and looking for them costs reads. */
+        module_load("nbd", "max_part=0");
+        if (call_begin(&call, NBD_CMD_STATUS) < 0) {
+            snprintf(reason, room,
+                     "The kernel has no nbd driver and `modprobe nbd` did not bring it: install "
+                     "or build the module, or give the slot export = unix.");
+            return -ENODEV;
+        }
+    }
+    call_done(&call);
+    return 0;
+}
+
+static bool put_socket(struct nl_msg *m, int fd)
+{
+    struct nlattr *sockets = nla_nest_start(m, NBD_ATTR_SOCKETS);
+    struct nlattr *item = sockets ? nla_nest_start(m, NBD_SOCK_ITEM) : NULL;
+
+    if (!item || nla_put_u32(m, NBD_SOCK_FD, (uint32_t)fd) < 0)
+        return false;
+    nla_nest_end(m, item);
+    nla_nest_end(m, sockets);
+    return true;
+}
+
+int nbd_dev_connect(const struct nbd_dev_connect *how)
+{
+    uint64_t flags = NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH;
+    struct call call;
+    int r = call_begin(&call, NBD_CMD_CONNECT);
+
+    if (r < 0)
+        return r;
+    if (how->read_only)
+        flags |= NBD_FLAG_READ_ONLY;
+    if (nla_put_u32(call.message, NBD_ATTR_INDEX, how->index) < 0 ||
+        nla_put_u64(call.message, NBD_ATTR_SIZE_BYTES, how->size) < 0 ||
+        nla_put_u64(call.message, NBD_ATTR_BLOCK_SIZE_BYTES, how->block_size) < 0 ||
+        nla_put_u64(call.message, NBD_ATTR_TIMEOUT, 0) < 0 ||
+        nla_put_u64(call.message, NBD_ATTR_DEAD_CONN_TIMEOUT, DEAD_CONN_SECONDS) < 0 ||
+        nla_put_u64(call.message, NBD_ATTR_SERVER_FLAGS, flags) < 0 ||
+        nla_put_string(call.message, NBD_ATTR_BACKEND_IDENTIFIER, how->mark) < 0 ||
+        !put_socket(call.message, how->fd)) {
+        call_done(&call);
+        return -ENOMEM;
+    }
+    return call_end(&call);
+}
+
+int nbd_dev_seal(unsigned index, const char *mark)
+{
+    struct call call;
+    int r = call_begin(&call, NBD_CMD_RECONFIGURE);
+
+    if (r < 0)
+        return r;
+    if (nla_put_u32(call.message, NBD_ATTR_INDEX, index) < 0 ||
+        nla_put_u64(call.message, NBD_ATTR_CLIENT_FLAGS, NBD_CFLAG_DISCONNECT_ON_CLOSE) < 0 ||
+        nla_put_string(call.message, NBD_ATTR_BACKEND_IDENTIFIER, mark) < 0) {
+        call_done(&call);
+        return -ENOMEM;
+    }
+    return call_end(&call);
+}
+
+int nbd_dev_disconnect(unsigned index)
+{
+    struct call call;
+    int r = call_begin(&call, NBD_CMD_DISCONNECT);
+
+    if (r < 0)
+        return r;
+    if (nla_put_u32(call.message, NBD_ATTR_INDEX, index) < 0) {
+        call_done(&call);
+        return -ENOMEM;
+    }
+    return call_end(&call);
+}
+
+static bool read_attribute(unsigned index, const char *attribute, char *out, size_t room)
+{
+    char path[96];
+
+    snprintf(path, sizeof path, "/sys/block/nbd%u/%s", index, attribute);
+    return sysfile_read(path, out, room) == 0;
+}
+
+bool nbd_dev_is_ours(unsigned index, const char *mark, pid_t pid)
+{
+    char text[96];
+
+    /* "pid" is there exactly while the device is connected. */
+    if (!read_attribute(index, "pid", text, sizeof text))
+        return false;
+    if (pid > 0 && atol(text) == (long)pid && !read_attribute(index, "backend", text, sizeof text))
+        return true;
+    return read_attribute(index, "backend", text, sizeof text) && strcmp(text, mark) == 0;
+}
+
+unsigned nbd_dev_next_free(unsigned from)
+{
+    char text[32];
+
+    while (from < INDEX_MAX && read_attribute(from, "pid", text, sizeof text))
+        from++;
+    return from;
+}
+
+int nbd_dev_find(const char *mark)
+{
+    for (unsigned n = 0; n < INDEX_MAX; n++) {
+        if (nbd_dev_is_ours(n, mark, 0))
+            return (int)n;
+    }
+    return -1;
+}
+
+int nbd_dev_set(unsigned index, const char *attribute, const char *value)
+{
+    char path[96];
+
+    snprintf(path, sizeof path, "/sys/block/nbd%u/%s", index, attribute);
+    return sysfile_write(path, value);
+}

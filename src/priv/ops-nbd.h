@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kernel's nbd devices over generic netlink. Every call may block (netlink calls share one lock
+ * in the kernel): worker processes only, except nbd_dev_is_ours(), which only reads sysfs.
+ */
+#ifndef PLATTER_PRIV_OPS_NBD_H
+#define PLATTER_PRIV_OPS_NBD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct nbd_dev_connect {
+    unsigned index;
+    const char *mark; /* kept by the kernel with the device, so that it can be known again */
+    int fd;           /* a connected stream socket; stays the caller's */
+    uint64_t size;    /* bytes */
+    uint32_t block_size;
+    bool read_only;
+};
+
+/* Makes sure the driver is there, loading it if it must. 0, or -errno and one sentence. */
+int nbd_dev_load(char *reason, size_t room);
+
+/* 0; -EBUSY when the device is taken; or -errno. */
+int nbd_dev_connect(const struct nbd_dev_connect *how);
+
+/* From now on the device disconnects when its last opener closes it. 0 or -errno. */
+int nbd_dev_seal(unsigned index, const char *mark);
+
+/* Disconnects it; what is in flight fails. 0 or -errno; a device that is not connected is 0. */
+int nbd_dev_disconnect(unsigned index);
+
+/*
+ * The device is connected, and by us: it carries `mark`, or, on kernels before 5.14 that keep no
+ * mark, was connected by process `pid`.
+ */
+bool nbd_dev_is_ours(unsigned index, const char *mark, pid_t pid);
+/* The first device at or after `from` that nobody has connected. */
+unsigned nbd_dev_next_free(unsigned from);
+/* The device that carries `mark`, whatever the record says; -1 for none. */
+int nbd_dev_find(const char *mark);
+/* Sets /sys/block/nbdN/queue/`attribute`. 0 or -errno. */
+int nbd_dev_set(unsigned index, const char *attribute, const char *value);
+
+#endif

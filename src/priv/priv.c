@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The client of the helper. One connection, kept up in the background; a list of requests that wait
+ * for their answers, found again by id. A request that cannot even be sent fails on the loop's next
+ * turn, so no completion ever comes from inside the call that made it.
+ *
+ * When the connection is lost every request on it is completed first, then the watches of the slots
+ * that had a drive hear of it: the helper takes a lost client's drives away, and a helper that died
+ * leaves them to its next start.
+ */
+#include "priv/priv.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "proto/privmsg.h"
+
+#define RETRY_FIRST 250 /* ms */
+#define RETRY_LAST  5000
+
+struct request {
+    struct list link;
+    uint32_t id;
+    unsigned slot;
+    enum privmsg_type type;
+    void (*done)(void *arg, const struct priv_reply *reply);
+    void *arg;
+    struct priv_reply reply; /* of one that failed before it left */
+    char reason[256];
+};
+
+struct priv {
+    struct loop *loop;
+    const char *path;
+    int fd; /* -1: not connected */
+    struct loop_fd *watch;
+    struct loop_timer *retry;
+    struct loop_later *fail;
+    uint64_t retry_after;
+    uint32_t next_id;
+    struct list waiting; /* for the helper's answer */
+    struct list failed;  /* for the loop's next turn */
+    bool attached[PRIVMSG_SLOTS_MAX];
+    const struct priv_watch *watches[PRIVMSG_SLOTS_MAX];
+};
+
+static void readable(void *arg, unsigned events);
+
+static void complete(struct request *r, const struct priv_reply *reply)
+{
+    void (*done)(void *arg, const struct priv_reply *reply) = r->done;
+    void *arg = r->arg;
+
+    list_remove(&r->link);
+    free(r);
+    if (done)
+        done(arg, reply);
+}
+
+static int dial(const char *path)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    cleanup_fd int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (fd < 0)
+        return -errno;
+    if (strlen(path) >= sizeof at.sun_path)
+        return -ENAMETOOLONG;
+    snprintf(at.sun_path, sizeof at.sun_path, "%s", path);
+    if (connect(fd, (struct sockaddr *)&at, sizeof at) < 0)
+        return -errno;
+    return take_fd(&fd);
+}
+
+/* 0 when the connection stands, else -errno and a retry under way. */
+static int ensure_connected(struct priv *p)
+{
+    int r = 0;
+
+    if (p->fd >= 0)
+        return 0;
+    p->fd = dial(p->path);
+    if (p->fd < 0)
+        r = p->fd;
+    else
+        r = loop_fd_new(p->loop, p->fd, LOOP_READ, readable, p, &p->watch);
+    if (r == 0) {
+        loop_timer_stop(p->retry);
+        p->retry_after = RETRY_FIRST;
+        log_debug("connected to the helper at %s", p->path);
+        return 0;
+    }
+    if (p->fd >= 0)
+        close(p->fd);
+    p->fd = -1;
+    loop_timer_set(p->retry, p->retry_after);
+    p->retry_after = p->retry_after * 2 > RETRY_LAST ? RETRY_LAST : p->retry_after * 2;
+    return r;
+}
+
+static void retry(void *arg)
+{
+    ensure_connected(arg);
+}
+
+static void complete_all(struct list *requests, const struct priv_reply *reply)
+{
+    while (!list_is_empty(requests)) {
+        struct request *r = list_entry(requests->next, struct request, link);
+
+        complete(r, reply);
+    }
+}
+
+static void lose_connection(struct priv *p, const char *reason)
+{
+    struct priv_reply reply = {.error = -ECONNRESET, .reason = reason};
+    bool had[PRIVMSG_SLOTS_MAX];
+    struct list requests;
+
+    log_warn("%s", reason);
+    loop_fd_free(p->watch);
+    p->watch = NULL;
+    close(p->fd);
+    p->fd = -1;
+    memcpy(had, p->attached, sizeof had);
+    memset(p->attached, 0, sizeof p->attached);
+    loop_timer_set(p->retry, p->retry_after);
+    list_init(&requests);
+    list_move_all(&p->waiting, &requests);
+    complete_all(&requests, &reply);
+    for (unsigned n = 0; n < PRIVMSG_SLOTS_MAX; n++) {
+        if (had[n] && p->watches[n])
+            p->watches[n]->gone(p->watches[n]->arg, -ECONNRESET, reason);
+    }
+}
+
+static void take_reply(struct priv *p, const struct privmsg *m)
+{
+    struct priv_reply reply = {.error = m->error, .reason = m->reason};
+    struct request *found = NULL;
+
+    list_for_each (it, &p->waiting) {
+        struct request *r = list_entry(it, struct request, link);
+
+        if (r->id == m->id && r->slot == m->slot)
+            found = r;
+    }
+    if (!found)
+        return;
+    if (m->error == 0)
+        p->attached[m->slot] = found->type == PRIVMSG_ATTACH;
+    if (m->error == 0 && m->device != PRIVMSG_NO_DEVICE)
+        snprintf(reply.device, sizeof reply.device, "nbd%u", m->device);
+    complete(found, &reply);
+}
+
+static void take_gone(struct priv *p, const struct privmsg *m)
+{
+    const struct priv_watch *watch = p->watches[m->slot];
+
+    if (!p->attached[m->slot])
+        return;
+    p->attached[m->slot] = false;
+    if (watch)
+        watch->gone(watch->arg, m->error, m->reason);
+}
+
+static void readable(void *arg, unsigned events)
+{
+    struct priv *p = arg;
+    uint8_t bytes[PRIVMSG_SIZE_MAX];
+    struct privmsg m;
+    ssize_t got;
+
+    (void)events;
+    got = recv(p->fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (got <= 0) {
+        lose_connection(p, "The connection to platter-helper was lost: see the helper's log, and "
+                           "start it again if it has stopped.");
+        return;
+    }
+    if (privmsg_decode(bytes, (size_t)got, &m) < 0 ||
+        (m.type != PRIVMSG_REPLY && m.type != PRIVMSG_GONE)) {
+        lose_connection(p, "platter-helper speaks another version: install platterd and "
+                           "platter-helper of the same release.");
+        return;
+    }
+    if (m.type == PRIVMSG_REPLY)
+        take_reply(p, &m);
+    else
+        take_gone(p, &m);
+}
+
+static void fail_now(void *arg)
+{
+    struct priv *p = arg;
+    struct list requests;
+
+    list_init(&requests);
+    list_move_all(&p->failed, &requests);
+    while (!list_is_empty(&requests)) {
+        struct request *r = list_entry(requests.next, struct request, link);
+        struct priv_reply reply = r->reply;
+        char reason[sizeof r->reason];
+
+        memcpy(reason, r->reason, sizeof reason);
+        reply.reason = reason;
+        complete(r, &reply);
+    }
+}
+
+int priv_new(struct loop *loop, const char *socket_path, struct priv **out)
+{
+    struct priv *p = calloc(1, sizeof *p);
+    int r;
+
+    if (!p)
+        return -ENOMEM;
+    p->loop = loop;
+    p->path = socket_path;
+    p->fd = -1;
+    p->retry_after = RETRY_FIRST;
+    list_init(&p->waiting);
+    list_init(&p->failed);
+    r = loop_timer_new(loop, retry, p, &p->retry);
+    if (r == 0)
+        r = loop_later_new(loop, fail_now, p, &p->fail);
+    if (r < 0) {
+        priv_free(p);
+        return r;
+    }
+    ensure_connected(p);
+    *out = p;
+    return 0;
+}
+
+void priv_free(struct priv *p)
+{
+    struct priv_reply reply = {.error = -ECANCELED, .reason = "The daemon is stopping."};
+
+    if (!p)
+        return;
+    loop_fd_free(p->watch);
+    loop_timer_free(p->retry);
+    loop_later_free(p->fail);
+    if (p->fd >= 0)
+        close(p->fd);
+    complete_all(&p->waiting, &reply);
+    complete_all(&p->failed, &reply);
+    free(p);
+}
+
+void priv_watch_slot(struct priv *p, unsigned slot, const struct priv_watch *watch)
+{
+    if (slot < PRIVMSG_SLOTS_MAX)
+        p->watches[slot] = watch;
+}
+
+static void explain(const struct priv *p, int error, char *reason, size_t room)
+{
+    if (error == -EACCES || error == -EPERM)
+        snprintf(reason, room,
+                 "platter-helper does not admit this user at %s: run platterd as the user its "
+                 "configuration names.",
+                 p->path);
+    else
+        snprintf(reason, room,
+                 "platter-helper does not answer at %s (%s): start it (systemctl start "
+                 "platter-helper).",
+                 p->path, strerror(-error));
+}
+
+static int send_message(int fd, const struct privmsg *m, int with_fd)
+{
+    uint8_t bytes[PRIVMSG_SIZE_MAX];
+    union {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec piece = {.iov_base = bytes, .iov_len = privmsg_encode(m, bytes)};
+    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+
+    if (piece.iov_len == 0)
+        return -EINVAL;
+    if (with_fd >= 0) {
+        struct cmsghdr *c;
+
+        message.msg_control = &control;
+        message.msg_controllen = sizeof control.room;
+        c = CMSG_FIRSTHDR(&message);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(c), &with_fd, sizeof with_fd);
+    }
+    return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static void ask(struct priv *p, struct privmsg *m, int with_fd,
+                void (*done)(void *arg, const struct priv_reply *reply), void *arg)
+{
+    /* A request that finds no memory has nobody to be told by: there is nothing better than to end
+     * here, as the C library's own abort on a broken heap would. */
+    struct request *r = calloc(1, sizeof *r);
+    int error;
+
+    if (!r)
+        abort();
+    m->id = p->next_id++;
+    *r = (struct request){.id = m->id, .slot = m->slot, .type = m->type, .done = done, .arg = arg};
+    error = ensure_connected(p);
+    if (error == 0) {
+        error = send_message(p->fd, m, with_fd);
+        if (error == 0) {
+            list_append(&p->waiting, &r->link);
+            return;
+        }
+    }
+    r->reply.error = error == -EINVAL ? error : -ENOTCONN;
+    explain(p, error, r->reason, sizeof r->reason);
+    list_append(&p->failed, &r->link);
+    loop_later_set(p->fail);
+}
+
+void priv_attach(struct priv *p, unsigned slot, const struct medium *medium, int take_fd,
+                 void (*done)(void *arg, const struct priv_reply *reply), void *arg)
+{
+    struct privmsg m = {.type = PRIVMSG_ATTACH,
+                        .slot = slot,
+                        .kind = medium->kind,
+                        .read_only = medium->read_only,
+                        .size = medium->size};
+
+    ask(p, &m, take_fd, done, arg);
+    close(take_fd);
+}
+
+void priv_detach(struct priv *p, unsigned slot, bool link_alive,
+                 void (*done)(void *arg, const struct priv_reply *reply), void *arg)
+{
+    struct privmsg m = {.type = PRIVMSG_DETACH, .slot = slot, .link_alive = link_alive};
+
+    ask(p, &m, -1, done, arg);
+}

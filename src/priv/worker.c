@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Forking a job and collecting its word. The report travels as one REPLY message on a socketpair,
+ * so it is there whole or not at all.
+ */
+#include "priv/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define REPORT_FD 3
+#define JOB_FD    4
+
+/*
+ * Leaves the child with stdio, the report and the job's socket, at known numbers. Everything else
+ * goes, the slot's lock above all: a worker that hangs in the kernel must not keep it.
+ */
+static int settle_fds(int report, int fd)
+{
+    int high_report = fcntl(report, F_DUPFD_CLOEXEC, JOB_FD + 1);
+    int high_fd = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, JOB_FD + 1) : -1;
+
+    if (high_report < 0 || (fd >= 0 && high_fd < 0))
+        return -errno;
+    if (dup3(high_report, REPORT_FD, O_CLOEXEC) < 0)
+        return -errno;
+    if (fd >= 0 && dup3(high_fd, JOB_FD, O_CLOEXEC) < 0)
+        return -errno;
+    return close_range(fd >= 0 ? JOB_FD + 1 : JOB_FD, ~0U, 0) < 0 ? -errno : 0;
+}
+
+static void settle_signals(void)
+{
+    sigset_t none;
+
+    sigemptyset(&none);
+    signal(SIGTERM, SIG_DFL);
+    /* Ctrl-C goes to the whole group; the helper alone decides what becomes of a job. */
+    signal(SIGINT, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL);
+    signal(SIGPIPE, SIG_IGN);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+__attribute__((noreturn)) static void child(const struct worker_job *job, int report, int fd,
+                                            pid_t helper)
+{
+    struct keeper_result result = {.device = PRIVMSG_NO_DEVICE};
+    struct privmsg m = {.type = PRIVMSG_REPLY, .slot = job->slot};
+    uint8_t bytes[PRIVMSG_SIZE_MAX];
+    size_t length;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != helper || settle_fds(report, fd) < 0)
+        _exit(EXIT_FAILURE);
+    settle_signals();
+    job_run(job, fd >= 0 ? JOB_FD : -1, &result);
+    m.error = result.error;
+    m.device = result.device;
+    privmsg_set_reason(&m, result.reason);
+    length = privmsg_encode(&m, bytes);
+    if (length == 0 || send(REPORT_FD, bytes, length, MSG_NOSIGNAL) < 0)
+        _exit(EXIT_FAILURE);
+    _exit(EXIT_SUCCESS);
+}
+
+int worker_start(struct worker *w, const struct worker_job *job, int take_fd)
+{
+    pid_t helper = getpid();
+    int pair[2];
+    pid_t pid = -1;
+    int r = 0;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+        r = -errno;
+        goto out;
+    }
+    pid = fork();
+    if (pid == 0)
+        child(job, pair[1], take_fd, helper);
+    if (pid < 0) {
+        r = -errno;
+        close(pair[0]);
+    } else {
+        *w = (struct worker){.pid = pid, .report = pair[0]};
+    }
+    close(pair[1]);
+out:
+    if (take_fd >= 0)
+        close(take_fd);
+    return r;
+}
+
+void worker_collect(struct worker *w, int status, struct keeper_result *result)
+{
+    uint8_t bytes[PRIVMSG_SIZE_MAX];
+    struct privmsg m;
+    ssize_t got = recv(w->report, bytes, sizeof bytes, MSG_DONTWAIT);
+
+    *result = (struct keeper_result){.error = -EIO, .device = PRIVMSG_NO_DEVICE};
+    if (got > 0 && privmsg_decode(bytes, (size_t)got, &m) == 0) {
+        result->error = m.error;
+        result->device = m.device;
+        memcpy(result->reason, m.reason, sizeof result->reason);
+    } else if (WIFSIGNALED(status)) {
+        snprintf(result->reason, sizeof result->reason,
+                 "The helper's worker was killed by signal %d: see its log.", WTERMSIG(status));
+    } else {
+        snprintf(result->reason, sizeof result->reason,
+                 "The helper's worker ended without a word: see its log.");
+    }
+    close(w->report);
+    *w = (struct worker){.pid = 0, .report = -1};
+}

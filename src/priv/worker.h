@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One job in a process of its own, because any step of it may block for as long as the line to the
+ * person's computer is mute. The process holds nothing but its job's socket and the way to report,
+ * and dies with the helper.
+ */
+#ifndef PLATTER_PRIV_WORKER_H
+#define PLATTER_PRIV_WORKER_H
+
+#include <sys/types.h>
+
+#include "config/config.h"
+#include "priv/keeper.h"
+
+struct worker_job {
+    enum keeper_job job;
+    unsigned slot;
+    const struct config_slot *config;
+    const char *state_dir;
+    struct privmsg attach; /* of KEEPER_ATTACH */
+};
+
+struct worker {
+    pid_t pid; /* 0: none */
+    int report;
+};
+
+/* Forks. `take_fd` (or -1) is taken over, also on failure. 0 or -errno. */
+int worker_start(struct worker *w, const struct worker_job *job, int take_fd);
+
+/* After the process was waited for: what it reported, or that it died without a word. */
+void worker_collect(struct worker *w, int status, struct keeper_result *result);
+
+/* The deeds themselves, in the calling process. */
+void job_run(const struct worker_job *job, int fd, struct keeper_result *result);
+
+#endif
