@@ -87,7 +87,7 @@ export class NbdServer {
   #readBytes = 0;
   #leaving = false;
   #ended = false;
-  #timer: number | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(options: NbdServerOptions) {
     this.#options = options;

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+import { describe, expect, test } from 'vitest';
+import { FileChangedError, type FileLike, FileStore } from '../src/file-store.js';
+import { NbdServer } from '../src/server.js';
+import { counting, TestClient } from './test-client.js';
+
+/** A File whose content, facts and temper can be changed while it is served. */
+class FakeFile implements FileLike {
+  size: number;
+  lastModified = 1000;
+  readonly slices: [number, number][] = [];
+  /** What a slice gives from now on instead of its bytes. */
+  broken: ((wanted: number) => ArrayBuffer) | undefined;
+  /** Called while a slice is being read. */
+  during: ((start: number) => unknown) | undefined;
+  constructor(readonly content: Uint8Array) {
+    this.size = content.length;
+  }
+  slice(start: number, end: number) {
+    return {
+      arrayBuffer: async () => {
+        this.slices.push([start, end]);
+        await Promise.resolve();
+        await this.during?.(start);
+        if (this.broken) return this.broken(end - start);
+        return this.content.slice(start, end).buffer as ArrayBuffer;
+      },
+    };
+  }
+}
+
+const image = counting(1000);
+const small = { blockSize: 64, maxBlocks: 4 };
+
+async function read(store: FileStore, offset: number, length: number): Promise<Uint8Array> {
+  const target = new Uint8Array(length);
+  expect(await store.read(offset, target)).toBe(length);
+  return target;
+}
+
+describe('reading', () => {
+  test('gives every range of the file', async () => {
+    const store = new FileStore(new FakeFile(image), small);
+    for (let offset = 0; offset < 1000; offset += 37) {
+      for (let length = 1; offset + length <= 1000; length += 41) {
+        expect(await read(store, offset, length)).toEqual(image.subarray(offset, offset + length));
+      }
+    }
+    expect(await read(store, 1000, 0)).toEqual(new Uint8Array());
+  });
+
+  test('reads aligned blocks, the next one ahead, and shares what is under way', async () => {
+    const file = new FakeFile(image);
+    const store = new FileStore(file, small);
+    await Promise.all([read(store, 0, 10), read(store, 10, 10), read(store, 20, 10)]);
+    expect(file.slices).toEqual([
+      [0, 64],
+      [64, 128],
+    ]);
+    await read(store, 64, 64);
+    expect(file.slices).toHaveLength(3);
+    expect(file.slices[2]).toEqual([128, 192]);
+  });
+
+  test('random access reads nothing ahead; the last block is as short as it is', async () => {
+    const file = new FakeFile(image);
+    const store = new FileStore(file, small);
+    await read(store, 500, 10);
+    await read(store, 990, 10);
+    expect(file.slices).toEqual([
+      [448, 512],
+      [960, 1000],
+    ]);
+  });
+
+  test('keeps the blocks used last', async () => {
+    const file = new FakeFile(image);
+    const store = new FileStore(file, small);
+    for (const block of [2, 5, 8, 11, 2, 14]) await read(store, block * 64 + 1, 1);
+    const before = file.slices.length;
+    for (const block of [14, 2, 11, 8]) await read(store, block * 64 + 1, 1);
+    expect(file.slices).toHaveLength(before);
+    await read(store, 5 * 64 + 1, 1);
+    expect(file.slices).toHaveLength(before + 1);
+  });
+});
+
+describe('a file that changes', () => {
+  const unreadable = () => {
+    throw new DOMException('The requested file could not be read', 'NotReadableError');
+  };
+  const damage: [string, string, (file: FakeFile) => void][] = [
+    ['cannot be read any more', 'unreadable', (file) => (file.broken = unreadable)],
+    ['gives an empty buffer', 'short', (file) => (file.broken = () => new ArrayBuffer(0))],
+    ['gives less', 'short', (file) => (file.broken = (wanted) => new ArrayBuffer(wanted - 1))],
+    ['gives more', 'short', (file) => (file.broken = (wanted) => new ArrayBuffer(wanted + 1))],
+    ['has another size', 'size', (file) => (file.size = 999)],
+    ['has another date', 'date', (file) => (file.lastModified = 1001)],
+  ];
+  for (const [name, sign, harm] of damage) {
+    // "When": before the n-th block read, or while it is under way.
+    for (const nth of [0, 1, 2, 3]) {
+      for (const when of ['before', 'during'] as const) {
+        test(`${name} (${when} block read ${nth}): noticed once, dead for good`, async () => {
+          const file = new FakeFile(image);
+          const heard: FileChangedError[] = [];
+          const store = new FileStore(file, { ...small, onChanged: (e) => heard.push(e) });
+          for (let i = 0; i < nth; i++) await read(store, 128 * i, 1);
+          if (when === 'before') harm(file);
+          else file.during = () => harm(file);
+          const target = new Uint8Array(200);
+          const failure = await store.read(700, target).catch((error) => error);
+          expect(failure).toBeInstanceOf(FileChangedError);
+          expect(failure.sign).toBe(sign);
+          expect(target).toEqual(new Uint8Array(200));
+
+          file.broken = undefined;
+          file.during = undefined;
+          file.size = 1000;
+          file.lastModified = 1000;
+          await expect(store.read(0, new Uint8Array(1))).rejects.toBe(failure);
+          expect(heard).toEqual([failure]);
+        });
+      }
+    }
+  }
+
+  test('a read-ahead that meets the change fails the next read, not this one', async () => {
+    const file = new FakeFile(image);
+    const store = new FileStore(file, small);
+    file.during = async (start) => {
+      if (start === 0) return;
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      file.lastModified++;
+    };
+    expect(await read(store, 0, 64)).toEqual(image.subarray(0, 64));
+    await expect.poll(() => store.read(10, new Uint8Array(1)).catch((e) => e.sign)).toBe('date');
+  });
+
+  test('is EIO for the read, and the server goes on answering EIO', async () => {
+    const file = new FakeFile(image);
+    const talk = new TestClient(new FileStore(file, small)).go(true);
+    expect((await talk.read(0, 10)).error).toBe(0);
+    file.size = 10;
+    expect((await talk.read(600, 10)).error).toBe(5);
+    expect((await talk.read(0, 10)).error).toBe(5);
+    expect(talk.end).toBeUndefined();
+    expect(talk.server).toBeInstanceOf(NbdServer);
+  });
+});

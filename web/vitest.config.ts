@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  resolve: { conditions: ['source'] },
+  test: { include: ['packages/*/test/**/*.test.ts', 'tools/*.test.mjs'] },
+});
