@@ -26,7 +26,7 @@ MAY_INCLUDE = {
     "block": ["base"],
     "transport": ["base"],
     "source": ["base", "block", "proto"],
-    "export": ["base", "block", "proto", "priv/priv.h"],
+    "export": ["base", "block", "proto", "priv/priv.h", "transport/unix.h"],
     "gadget/plan": ["base"],
     "gadget": ["base"],
     "priv/priv.h": ["base"],

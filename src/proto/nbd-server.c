@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The NBD server: how bytes reach its parts. The handshake is in nbd-server-options.c, requests and
+ * the heads of replies in nbd-server-transmission.c.
+ *
+ * As in the client, a structure that is not whole is held and completed from what comes next. What
+ * the server will not read (the payload of a write, an option it does not know or that is too long)
+ * is passed over uncounted in memory, and refused once it has gone by, as the specification asks.
+ */
+#include "proto/nbd-server.h"
+
+#include <errno.h>
+
+#include "proto/nbd-server-parts.h"
+
+void nbd_server_init(struct nbd_server *s, uint64_t size, uint32_t whole_max, bool transmit)
+{
+    memset(s, 0, sizeof *s);
+    s->phase = transmit ? NBD_SERVER_TRANSMIT : NBD_SERVER_CLIENT_FLAGS;
+    s->size = size;
+    s->whole_max = whole_max;
+}
+
+size_t nbd_server_greet(const struct nbd_server *s, uint8_t out[NBD_HELLO_SIZE])
+{
+    struct bytes_writer w = bytes_writer(out, NBD_HELLO_SIZE);
+
+    if (s->phase == NBD_SERVER_CLIENT_FLAGS)
+        nbd_put_hello(&w, NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
+    return w.used;
+}
+
+ssize_t nbd_server_fail(struct nbd_server *s, const char *reason)
+{
+    s->phase = NBD_SERVER_ENDED;
+    s->reason = reason;
+    return -EPROTO;
+}
+
+static ssize_t step(struct nbd_server *s, const uint8_t *bytes, size_t length,
+                    struct nbd_server_event *event)
+{
+    if (s->phase == NBD_SERVER_TRANSMIT)
+        return nbd_server_transmit_step(s, bytes, length, event);
+    return nbd_server_options_step(s, bytes, length, event);
+}
+
+static ssize_t drain(struct nbd_server *s, size_t length, struct nbd_server_event *event)
+{
+    size_t take = length < s->drain_left ? length : s->drain_left;
+
+    s->drain_left -= (uint32_t)take;
+    if (s->drain_left == 0 && s->phase == NBD_SERVER_TRANSMIT)
+        nbd_server_refuse_write(s, event);
+    else if (s->drain_left == 0)
+        nbd_server_refuse_option(s, event);
+    return (ssize_t)take;
+}
+
+/* Completes the structure in `held` from the new bytes. */
+static ssize_t feed_held(struct nbd_server *s, const uint8_t *bytes, size_t length,
+                         struct nbd_server_event *event)
+{
+    size_t before = s->held_length;
+    size_t room = sizeof s->held - before;
+    size_t take = length < room ? length : room;
+
+    memcpy(s->held + before, bytes, take);
+
+    ssize_t used = step(s, s->held, before + take, event);
+
+    if (used < 0)
+        return used;
+    if (used == 0) {
+        s->held_length += take;
+        return (ssize_t)take;
+    }
+    /* The step wanted more than `before`, so it has used at least one of the new bytes. */
+    s->held_length = 0;
+    return used - (ssize_t)before;
+}
+
+ssize_t nbd_server_feed(struct nbd_server *s, const uint8_t *bytes, size_t length,
+                        struct nbd_server_event *event)
+{
+    event->kind = NBD_SERVER_NOTHING;
+    event->say_length = 0;
+    if (s->phase == NBD_SERVER_ENDED)
+        return -EPROTO;
+    if (length == 0)
+        return 0;
+    if (s->drain_left > 0)
+        return drain(s, length, event);
+    if (s->held_length > 0)
+        return feed_held(s, bytes, length, event);
+
+    ssize_t used = step(s, bytes, length, event);
+
+    if (used != 0)
+        return used;
+    memcpy(s->held, bytes, length);
+    s->held_length = length;
+    return (ssize_t)length;
+}

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A source whose blocks come from an NBD server at the far end of a stream.
+ *
+ * The client machine (proto/nbd-client) does all the thinking; this file carries: bytes from the
+ * stream into the machine, its words and requests to the stream, its answers to the submitter. Data
+ * are decoded from the transport's buffer straight into the submitter's memory.
+ *
+ * Who owns what: the stream is the peer's. A source_request is its submitter's, lent from submit to
+ * complete; while lent, its slot (the machine's index) points to it. The outs lie in the peer, one
+ * a slot, since a slot is used again only when its request has left: an answer that comes before
+ * that was made up, and breaks the protocol.
+ *
+ * What always holds: `lost` and source_free() end everything; after either, the peer is touched no
+ * more by what called it. A request can be completed while bytes are being fed, and the submitter
+ * may submit the next from inside; it may not free the source there.
+ */
+#include "source/peer.h"
+
+#include <stdlib.h>
+
+#include "base/loop.h"
+#include "proto/nbd-client.h"
+
+#define HANDSHAKE_MS 15000
+
+/* What the device asks at once of a far end that does not limit it, bytes: a modern one, and one
+ * that only knows EXPORT_NAME (OpenBMC's page serves no more). */
+#define LENGTH_MAX_GO    (1u << 20)
+#define LENGTH_MAX_PLAIN (128u << 10)
+
+/* The handshake's words (at most three) and a goodbye. */
+#define WORDS_MAX 4
+
+struct peer;
+
+struct peer_slot {
+    struct stream_out out;
+    bool leaving; /* the request is still on its way out */
+    struct source_request *request;
+};
+
+struct peer {
+    struct source source;
+    struct stream *stream; /* NULL once it has closed */
+    bool stream_closed;    /* our goodbye has been said */
+    bool lost;
+    struct loop_timer *timer;
+    struct nbd_client client;
+    struct peer_slot slots[NBD_INFLIGHT_MAX];
+    struct stream_out words[WORDS_MAX];
+    unsigned word_count;
+};
+
+static struct peer *of(struct source *s)
+{
+    return (struct peer *)(void *)s;
+}
+
+static void word_sent(struct stream_out *out, int error)
+{
+    /* A line that failed says so itself. */
+    (void)out;
+    (void)error;
+}
+
+static void request_sent(struct stream_out *out, int error)
+{
+    struct peer_slot *slot = list_entry(out, struct peer_slot, out);
+
+    (void)error;
+    slot->leaving = false;
+}
+
+static void say(struct peer *p, const uint8_t *bytes, size_t length)
+{
+    if (p->word_count == WORDS_MAX || p->stream_closed || length == 0)
+        return;
+
+    struct stream_out *out = &p->words[p->word_count++];
+
+    list_init(&out->link);
+    memcpy(out->head, bytes, length);
+    out->head_length = length;
+    out->done = word_sent;
+    stream_send(p->stream, out);
+}
+
+static void complete_all(struct peer *p, int error)
+{
+    for (unsigned i = 0; i < NBD_INFLIGHT_MAX; i++) {
+        struct source_request *request = p->slots[i].request;
+
+        p->slots[i].request = NULL;
+        if (request)
+            request->complete(request, error);
+    }
+}
+
+static void close_stream(struct peer *p, enum stream_close why, const char *reason)
+{
+    uint8_t goodbye[NBD_REQUEST_SIZE];
+
+    if (p->stream_closed)
+        return;
+    say(p, goodbye, nbd_client_goodbye(&p->client, goodbye));
+    p->stream_closed = true;
+    stream_close(p->stream, why, reason);
+}
+
+/* The end, told to the owner, who may free the peer from inside: nothing may follow this. */
+static void lose(struct peer *p, enum stream_close why, bool orderly, const char *reason)
+{
+    if (p->lost)
+        return;
+    p->lost = true;
+    loop_timer_stop(p->timer);
+    complete_all(p, -EIO);
+    p->source.events->lost(p->source.owner, why, orderly, reason);
+}
+
+static void give_up(struct peer *p, enum stream_close why, const char *reason)
+{
+    close_stream(p, why, reason);
+    lose(p, why, false, reason);
+}
+
+static void tell_ready(struct peer *p)
+{
+    const struct nbd_client_offer *offer = &p->client.offer;
+    uint32_t cap = offer->go ? LENGTH_MAX_GO : LENGTH_MAX_PLAIN;
+    uint32_t longest = offer->blocks.maximum < cap ? offer->blocks.maximum : cap;
+    struct source_info info = {
+        .size = offer->export.size,
+        .block_min = offer->blocks.minimum,
+        .length_max = longest & ~(offer->blocks.minimum - 1),
+        .in_flight_max = NBD_INFLIGHT_MAX,
+        .read_only = offer->export.flags & NBD_FLAG_READ_ONLY,
+        .can_flush = offer->export.flags & NBD_FLAG_SEND_FLUSH,
+    };
+
+    loop_timer_stop(p->timer);
+    p->source.events->ready(p->source.owner, &info);
+}
+
+/* False: the peer is lost, and may be gone. */
+static bool take_answer(struct peer *p, const struct nbd_client_event *event)
+{
+    struct peer_slot *slot = &p->slots[event->slot];
+    struct source_request *request = slot->request;
+
+    if (slot->leaving) {
+        give_up(p, STREAM_CLOSE_PROTOCOL, "the far end answered a request before it was sent");
+        return false;
+    }
+    slot->request = NULL;
+    request->zero_bytes = event->holes;
+    request->complete(request, event->error);
+    /* "Terminating the transmission phase": a server that is shutting down is to be left. */
+    if (event->error == -ESHUTDOWN) {
+        close_stream(p, STREAM_CLOSE_NORMAL, "the far end is shutting down");
+        lose(p, STREAM_CLOSE_NORMAL, true, "the far end is shutting down");
+        return false;
+    }
+    return true;
+}
+
+static bool act(struct peer *p, const struct nbd_client_event *event)
+{
+    switch (event->kind) {
+    case NBD_CLIENT_NOTHING:
+        break;
+    case NBD_CLIENT_SAY:
+        say(p, event->say, event->say_length);
+        break;
+    case NBD_CLIENT_READY:
+        tell_ready(p);
+        break;
+    case NBD_CLIENT_DONE:
+        return take_answer(p, event);
+    }
+    return true;
+}
+
+static void stream_data(void *owner, const uint8_t *bytes, size_t length)
+{
+    struct peer *p = owner;
+
+    while (length > 0 && !p->stream_closed) {
+        struct nbd_client_event event;
+        ssize_t used = nbd_client_feed(&p->client, bytes, length, &event);
+
+        if (used < 0) {
+            give_up(p, p->client.refused ? STREAM_CLOSE_REFUSED : STREAM_CLOSE_PROTOCOL,
+                    p->client.reason);
+            return;
+        }
+        bytes += used;
+        length -= (size_t)used;
+        if (!act(p, &event))
+            return;
+    }
+}
+
+static void stream_closed(void *owner, bool orderly, const char *reason)
+{
+    struct peer *p = owner;
+
+    p->stream_closed = true;
+    lose(p, orderly ? STREAM_CLOSE_NORMAL : STREAM_CLOSE_FAILED, orderly, reason);
+}
+
+static void too_late(void *arg)
+{
+    give_up(arg, STREAM_CLOSE_PROTOCOL,
+            "the far end did not finish the NBD handshake within 15 seconds");
+}
+
+static void peer_submit(struct source *source, struct source_request *request)
+{
+    struct peer *p = of(source);
+    uint8_t bytes[NBD_REQUEST_SIZE];
+    int index =
+        p->lost || p->stream_closed
+            ? -EIO
+            : nbd_client_ask(&p->client, request->op == SOURCE_FLUSH ? NBD_CMD_FLUSH : NBD_CMD_READ,
+                             request->offset, request->length, request->data, bytes);
+
+    request->zero_bytes = 0;
+    if (index < 0) {
+        request->complete(request, index);
+        return;
+    }
+
+    struct peer_slot *slot = &p->slots[index];
+
+    slot->request = request;
+    slot->leaving = true;
+    list_init(&slot->out.link);
+    memcpy(slot->out.head, bytes, sizeof bytes);
+    slot->out.head_length = sizeof bytes;
+    slot->out.done = request_sent;
+    stream_send(p->stream, &slot->out);
+}
+
+static void peer_close(struct source *source, enum stream_close why, const char *reason)
+{
+    struct peer *p = of(source);
+
+    p->lost = true; /* nothing is told any more */
+    loop_timer_stop(p->timer);
+    close_stream(p, why, reason);
+}
+
+static void peer_tell(struct source *source, const char *text)
+{
+    if (!of(source)->stream_closed)
+        stream_tell(of(source)->stream, text);
+}
+
+static void peer_free(struct source *source)
+{
+    struct peer *p = of(source);
+
+    p->lost = true;
+    p->stream_closed = true;
+    stream_free(p->stream);
+    complete_all(p, -ECANCELED);
+    loop_timer_free(p->timer);
+    free(p);
+}
+
+static const struct source_ops peer_ops = {
+    .submit = peer_submit,
+    .close = peer_close,
+    .tell = peer_tell,
+    .free = peer_free,
+};
+
+static const struct stream_events stream_events = {
+    .data = stream_data,
+    .closed = stream_closed,
+};
+
+int peer_new(struct loop *loop, struct stream *stream, const struct source_events *events,
+             void *owner, struct source **out)
+{
+    struct peer *p = calloc(1, sizeof *p);
+    int r = p ? loop_timer_new(loop, too_late, p, &p->timer) : -ENOMEM;
+
+    if (r < 0) {
+        free(p);
+        stream_free(stream);
+        return r;
+    }
+    p->source = (struct source){.ops = &peer_ops, .events = events, .owner = owner};
+    p->stream = stream;
+    nbd_client_init(&p->client);
+    loop_timer_set(p->timer, HANDSHAKE_MS);
+    stream_own(stream, &stream_events, p);
+    *out = &p->source;
+    return 0;
+}

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Bytes over a stream socket, on the loop.
+ *
+ * Outs are written at once as far as the socket takes them; what is left waits in `queue` until it
+ * takes more. All connections of a program read into one buffer, since they run on one thread and
+ * the bytes are gone when `data` returns.
+ *
+ * Who owns what: the outs are their sender's, lent from send to done. The socket closes when the
+ * stream is freed, or once a goodbye has gone out, or when it fails.
+ *
+ * What always holds: `first_sent` bytes of the queue's first out have gone, and fewer than it has;
+ * the loop watches for room exactly while the queue is not empty; no event is told once `quiet`.
+ * `held` keeps the memory while a call on the stream is under way that a callback may free it in.
+ */
+#include "transport/unix.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/list.h"
+#include "base/loop.h"
+
+#define READ_BUFFER_SIZE (256u << 10)
+#define IOV_MAX_AT_ONCE  64
+#define ROUNDS_MAX       16
+
+struct unix_stream {
+    struct stream stream;
+    int fd; /* -1: closed */
+    struct loop_fd *watch;
+    struct loop_later *later; /* tells of a failure that was met while sending */
+    struct list queue;        /* of outs */
+    size_t first_sent;
+    bool want_data;
+    bool quiet;   /* no event any more: closed by its owner, or `closed` was told */
+    bool closing; /* goodbye as soon as the queue is empty */
+    int error;    /* of a write, to be told */
+    unsigned held;
+    bool freed;
+};
+
+static uint8_t read_buffer[READ_BUFFER_SIZE];
+
+static struct unix_stream *of(struct stream *s)
+{
+    return (struct unix_stream *)(void *)s;
+}
+
+static void hold(struct unix_stream *u)
+{
+    u->held++;
+}
+
+static void let_go(struct unix_stream *u)
+{
+    if (--u->held == 0 && u->freed)
+        free(u);
+}
+
+static void close_socket(struct unix_stream *u)
+{
+    loop_fd_free(u->watch);
+    u->watch = NULL;
+    if (u->fd >= 0)
+        close(u->fd);
+    u->fd = -1;
+}
+
+static void watch(struct unix_stream *u)
+{
+    unsigned events = 0;
+
+    if (!u->watch)
+        return;
+    if (u->want_data && !u->quiet)
+        events |= LOOP_READ;
+    if (!list_is_empty(&u->queue))
+        events |= LOOP_WRITE;
+    loop_fd_set(u->watch, events);
+}
+
+static void cancel_queue(struct unix_stream *u, int error)
+{
+    struct list *link;
+
+    while ((link = list_take_first(&u->queue))) {
+        struct stream_out *out = list_entry(link, struct stream_out, link);
+
+        out->done(out, error);
+    }
+    u->first_sent = 0;
+}
+
+/* Appends what is left of an out after its first `skip` bytes; returns how many vectors it took. */
+static unsigned add_vectors(struct iovec *iov, struct stream_out *out, size_t skip)
+{
+    unsigned count = 0;
+
+    if (skip < out->head_length)
+        iov[count++] = (struct iovec){out->head + skip, out->head_length - skip};
+    skip = skip > out->head_length ? skip - out->head_length : 0;
+    if (skip < out->data_length)
+        iov[count++] =
+            (struct iovec){(void *)(uintptr_t)(out->data + skip), out->data_length - skip};
+    return count;
+}
+
+/* Takes `written` bytes off the queue's front. */
+static void note_written(struct unix_stream *u, size_t written)
+{
+    u->first_sent += written;
+    while (!list_is_empty(&u->queue)) {
+        struct stream_out *out = list_entry(u->queue.next, struct stream_out, link);
+        size_t whole = out->head_length + out->data_length;
+
+        if (u->first_sent < whole)
+            return;
+        u->first_sent -= whole;
+        list_remove(&out->link);
+        out->done(out, 0);
+    }
+}
+
+/* Writes until the queue is empty or the socket full. 0 or -errno. */
+static int write_queue(struct unix_stream *u)
+{
+    while (u->fd >= 0 && !list_is_empty(&u->queue)) {
+        struct iovec iov[IOV_MAX_AT_ONCE];
+        struct msghdr message = {.msg_iov = iov};
+        size_t skip = u->first_sent;
+        ssize_t written;
+
+        list_for_each (it, &u->queue) {
+            if (message.msg_iovlen + 2 > IOV_MAX_AT_ONCE)
+                break;
+            message.msg_iovlen += add_vectors(iov + message.msg_iovlen,
+                                              list_entry(it, struct stream_out, link), skip);
+            skip = 0;
+        }
+        written = sendmsg(u->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0)
+            return errno == EAGAIN ? 0 : -errno;
+        note_written(u, (size_t)written);
+    }
+    return 0;
+}
+
+/* The socket is of no more use; whoever cares is told on the loop's next turn. */
+static void fail(struct unix_stream *u, int error)
+{
+    u->error = error;
+    close_socket(u);
+    cancel_queue(u, error);
+    if (!u->quiet)
+        loop_later_set(u->later);
+}
+
+static void flush(struct unix_stream *u)
+{
+    int r = write_queue(u);
+
+    if (r < 0)
+        fail(u, r);
+    else if (u->closing && list_is_empty(&u->queue))
+        close_socket(u);
+    watch(u);
+}
+
+static void tell_closed(struct unix_stream *u, bool orderly, const char *reason)
+{
+    if (u->quiet)
+        return;
+    u->quiet = true;
+    close_socket(u);
+    u->stream.events->closed(u->stream.owner, orderly, reason);
+}
+
+static void tell_failed(void *arg)
+{
+    struct unix_stream *u = arg;
+
+    hold(u);
+    tell_closed(u, false, strerror(-u->error));
+    let_go(u);
+}
+
+/* True if there may be more. */
+static bool read_some(struct unix_stream *u)
+{
+    ssize_t got = recv(u->fd, read_buffer, sizeof read_buffer, MSG_DONTWAIT);
+
+    if (got > 0)
+        u->stream.events->data(u->stream.owner, read_buffer, (size_t)got);
+    else if (got == 0)
+        tell_closed(u, true, "the far end closed the connection");
+    else if (errno != EAGAIN && errno != EINTR)
+        tell_closed(u, false, strerror(errno));
+    return got > 0 && u->fd >= 0 && u->want_data && !u->quiet;
+}
+
+static void ready(void *arg, unsigned events)
+{
+    struct unix_stream *u = arg;
+
+    hold(u);
+    if (events & LOOP_WRITE)
+        flush(u);
+    if ((events & LOOP_READ) && u->fd >= 0 && u->want_data && !u->quiet) {
+        /* Both may mean an error, after which the loop does not call again: read to the end. */
+        unsigned rounds = events & LOOP_WRITE ? ROUNDS_MAX : 1;
+
+        while (rounds-- > 0 && read_some(u))
+            ;
+    }
+    let_go(u);
+}
+
+static void unix_send(struct stream *s, struct stream_out *out)
+{
+    struct unix_stream *u = of(s);
+    bool idle = list_is_empty(&u->queue);
+
+    hold(u);
+    if (u->fd < 0 || u->closing) {
+        out->done(out, u->error ? u->error : -ECANCELED);
+    } else {
+        list_append(&u->queue, &out->link);
+        /* With others before it, it goes when the socket has room again. */
+        if (idle)
+            flush(u);
+    }
+    let_go(u);
+}
+
+static void unix_want_data(struct stream *s, bool on)
+{
+    of(s)->want_data = on;
+    watch(of(s));
+}
+
+static void unix_close(struct stream *s, enum stream_close why, const char *reason)
+{
+    struct unix_stream *u = of(s);
+
+    (void)why;
+    (void)reason;
+    hold(u);
+    u->quiet = true;
+    u->closing = true;
+    flush(u);
+    let_go(u);
+}
+
+static void unix_free(struct stream *s)
+{
+    struct unix_stream *u = of(s);
+
+    hold(u);
+    u->quiet = true;
+    close_socket(u);
+    cancel_queue(u, -ECANCELED);
+    loop_later_free(u->later);
+    u->freed = true;
+    let_go(u);
+}
+
+static const struct stream_ops unix_ops = {
+    .send = unix_send,
+    .want_data = unix_want_data,
+    .close = unix_close,
+    .free = unix_free,
+};
+
+int stream_unix_new(struct loop *loop, int take_fd, struct stream **out)
+{
+    struct unix_stream *u = calloc(1, sizeof *u);
+    int flags = fcntl(take_fd, F_GETFL);
+    int r = -ENOMEM;
+
+    if (!u) {
+        close(take_fd);
+        return r;
+    }
+    u->stream.ops = &unix_ops;
+    u->fd = take_fd;
+    u->want_data = true;
+    list_init(&u->queue);
+    r = flags < 0 || fcntl(take_fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+    if (r == 0)
+        r = loop_later_new(loop, tell_failed, u, &u->later);
+    if (r == 0)
+        r = loop_fd_new(loop, take_fd, LOOP_READ, ready, u, &u->watch);
+    if (r < 0) {
+        unix_free(&u->stream);
+        return r;
+    }
+    *out = &u->stream;
+    return 0;
+}
