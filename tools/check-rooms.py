@@ -30,7 +30,7 @@ MAY_INCLUDE = {
     "gadget/plan": ["base"],
     "gadget": ["base"],
     "priv/priv.h": ["base"],
-    "priv/client": ["base", "proto"],
+    "priv/priv.c": ["base", "proto"],
     "priv": ["base", "proto", "config", "gadget"],
     "slot": ["base", "block", "export", "priv/priv.h", "session", "source"],
     "api/control.h": ["base"],
