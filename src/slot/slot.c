@@ -16,6 +16,7 @@
  */
 #include "slot/slot.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -168,6 +169,7 @@ static void open_far_end(struct slot *slot)
 
 static void turn_away(struct slot *slot)
 {
+    assert(slot->newcomer); /* the table turns away on FAR_END_CAME alone */
     stream_close(slot->newcomer, STREAM_CLOSE_BUSY, "Slot is in use");
     stream_free(slot->newcomer);
     slot->newcomer = NULL;
