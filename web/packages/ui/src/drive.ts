@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+/** A session as the person sees it: what is in the drive, and what the machine does with it. */
+import { PlatterActivity, type Samples } from './activity.js';
+import { h, setText } from './dom.js';
+import { formatBytes, formatSpeed, formatTime } from './format.js';
+import type { Kind, SessionState } from './messages.js';
+
+export const STATE_WORDS: Record<SessionState, string> = {
+  connecting: 'Connecting…',
+  opening: 'Opening the image…',
+  attaching: 'Putting it in the drive…',
+  serving: 'In the drive',
+  closing: 'Taking it out…',
+};
+
+export interface DriveFacts {
+  name: string;
+  size: number;
+  kind: Kind;
+  state: SessionState;
+  uri: string;
+  bytesRead: number;
+  seconds: number;
+}
+
+export class PlatterDrive extends HTMLElement {
+  ondisconnect: () => void = () => {};
+  readonly #title = h('h1');
+  readonly #facts = h('p', { class: 'facts' });
+  readonly #read = h('dd');
+  readonly #speed = h('dd');
+  readonly #time = h('dd');
+  readonly #activity = new PlatterActivity();
+  readonly #uri = h('input', { id: 'uri', type: 'text', readonly: true, spellcheck: 'false' });
+  readonly #copy = h(
+    'button',
+    { type: 'button', class: 'button', click: () => this.#copyUri() },
+    'Copy',
+  );
+  readonly #address = h(
+    'div',
+    { class: 'address' },
+    h('label', { for: 'uri' }, 'Programs on the device find it at'),
+    h('div', { class: 'row' }, this.#uri, this.#copy),
+  );
+  readonly #disconnect = h(
+    'button',
+    { type: 'button', class: 'button main', id: 'disconnect', click: () => this.ondisconnect() },
+    'Disconnect',
+  );
+
+  connectedCallback(): void {
+    const fact = (name: string, value: HTMLElement) => h('div', {}, h('dt', {}, name), value);
+    this.append(
+      this.#title,
+      this.#facts,
+      h('dl', {}, fact('Read', this.#read), fact('Speed', this.#speed), fact('Time', this.#time)),
+      this.#activity,
+      this.#address,
+      h('div', { class: 'actions' }, this.#disconnect),
+      h('p', { class: 'hint' }, 'Keep this page open: the machine reads from it.'),
+    );
+  }
+
+  update(facts: DriveFacts, samples: Samples): void {
+    setText(this.#title, facts.name);
+    setText(
+      this.#facts,
+      `${formatBytes(facts.size)} · as a ${facts.kind === 'cd' ? 'CD' : 'disk'}`,
+    );
+    setText(this.#read, formatBytes(facts.bytesRead));
+    setText(this.#speed, formatSpeed(samples.speed()));
+    setText(this.#time, formatTime(facts.seconds));
+    this.#activity.draw(samples);
+    this.#address.hidden = facts.uri === '';
+    if (this.#uri.value !== facts.uri) this.#uri.value = facts.uri;
+    this.#disconnect.disabled = facts.state === 'closing';
+  }
+
+  focusDisconnect(): void {
+    this.#disconnect.focus();
+  }
+
+  /** The clipboard API wants a secure context; the old way works without. */
+  async #copyUri(): Promise<void> {
+    try {
+      await navigator.clipboard.writeText(this.#uri.value);
+    } catch {
+      this.#uri.select();
+      document.execCommand('copy');
+    }
+    setText(this.#copy, 'Copied');
+    setTimeout(() => setText(this.#copy, 'Copy'), 2000);
+  }
+}

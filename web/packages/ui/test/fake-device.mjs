@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+// A device for looking at the page without one: serves web/dist with the daemon's headers, tells of
+// its slots, and reads the image through the media WebSocket at a steady pace. Also a small
+// WebSocket server by itself (RFC 6455), so that nothing has to be installed for it.
+//
+//   node packages/ui/test/fake-device.mjs --port 8090 [--rate BYTES_A_SECOND]
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { extname, join, normalize } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const DIST = fileURLToPath(new URL('../../../dist/', import.meta.url));
+const TYPES = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+  '.svg': 'image/svg+xml',
+};
+export const CSP =
+  "default-src 'none'; script-src 'self'; style-src 'self'; worker-src 'self'; connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/** One WebSocket, from the server's side. */
+class DeviceSocket {
+  #socket;
+  #bytes = Buffer.alloc(0);
+  #closed = false;
+  onbinary = () => {};
+  onclose = () => {};
+
+  constructor(request, socket) {
+    this.#socket = socket;
+    const accept = createHash('sha1')
+      .update(`${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`)
+      .digest('base64');
+    socket.write(
+      `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\nSec-WebSocket-Protocol: ${request.headers['sec-websocket-protocol']}\r\n\r\n`,
+    );
+    socket.on('data', (data) => this.#data(data));
+    socket.on('error', () => {});
+    socket.on('close', () => this.#gone(1006));
+  }
+
+  text(value) {
+    this.#frame(1, Buffer.from(JSON.stringify(value)));
+  }
+
+  binary(bytes) {
+    this.#frame(2, bytes);
+  }
+
+  close(code, reason) {
+    const payload = Buffer.alloc(2 + Buffer.byteLength(reason));
+    payload.writeUInt16BE(code);
+    payload.write(reason, 2);
+    this.#frame(8, payload);
+  }
+
+  /** Hangs up without a goodbye. */
+  cut() {
+    this.#socket.destroy();
+  }
+
+  #frame(opcode, payload) {
+    if (this.#closed || this.#socket.destroyed) return;
+    const head = payload.length < 126 ? Buffer.alloc(2) : Buffer.alloc(4);
+    head[0] = 0x80 | opcode;
+    head[1] = Math.min(payload.length, 126);
+    if (payload.length >= 126) head.writeUInt16BE(payload.length, 2);
+    this.#socket.write(Buffer.concat([head, payload]));
+  }
+
+  #data(data) {
+    this.#bytes = Buffer.concat([this.#bytes, data]);
+    for (let frame = this.#next(); frame; frame = this.#next()) {
+      if (frame.opcode === 8) {
+        const code = frame.payload.length >= 2 ? frame.payload.readUInt16BE(0) : 1005;
+        this.#frame(8, frame.payload);
+        this.#gone(code, frame.payload.subarray(2).toString());
+        this.#socket.end();
+      } else if (frame.opcode === 0 || frame.opcode === 2) {
+        this.onbinary(frame.payload);
+      }
+    }
+  }
+
+  #next() {
+    const bytes = this.#bytes;
+    if (bytes.length < 2) return null;
+    let length = bytes[1] & 0x7f;
+    let at = 2;
+    if (length === 126) {
+      if (bytes.length < 4) return null;
+      length = bytes.readUInt16BE(2);
+      at = 4;
+    } else if (length === 127) {
+      if (bytes.length < 10) return null;
+      length = Number(bytes.readBigUInt64BE(2));
+      at = 10;
+    }
+    if (bytes.length < at + 4 + length) return null;
+    const mask = bytes.subarray(at, at + 4);
+    const payload = Buffer.from(bytes.subarray(at + 4, at + 4 + length));
+    for (let i = 0; i < length; i++) payload[i] ^= mask[i & 3];
+    this.#bytes = bytes.subarray(at + 4 + length);
+    return { opcode: bytes[0] & 0xf, payload };
+  }
+
+  #gone(code, reason = '') {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.onclose(code, reason);
+  }
+}
+
+/** Reads the image from end to end over EXPORT_NAME and simple replies, one request at a time. */
+class Reader {
+  #socket;
+  #expect = [];
+  #bytes = Buffer.alloc(0);
+  #size = 0;
+  #offset = 0;
+  #rate;
+  errors = 0;
+  bytesRead = 0;
+
+  constructor(socket, rate) {
+    this.#socket = socket;
+    this.#rate = rate;
+    socket.onbinary = (bytes) => this.#data(bytes);
+    this.#expect = [[18, () => this.#greeted()]];
+  }
+
+  #data(bytes) {
+    this.#bytes = Buffer.concat([this.#bytes, bytes]);
+    while (this.#expect.length > 0 && this.#bytes.length >= this.#expect[0][0]) {
+      const [length, handle] = this.#expect.shift();
+      const part = this.#bytes.subarray(0, length);
+      this.#bytes = this.#bytes.subarray(length);
+      handle(part);
+    }
+  }
+
+  #greeted() {
+    const hello = Buffer.alloc(20);
+    hello.writeUInt32BE(3, 0);
+    hello.write('IHAVEOPT', 4);
+    hello.writeUInt32BE(1, 12);
+    this.#socket.binary(hello);
+    this.#expect.push([10, (reply) => this.#exported(Number(reply.readBigUInt64BE(0)))]);
+  }
+
+  #exported(size) {
+    this.#size = size;
+    this.onready?.(size);
+    this.#read();
+  }
+
+  #read() {
+    const length = Math.min(128 * 1024, this.#size - this.#offset);
+    if (length <= 0) return;
+    const request = Buffer.alloc(28);
+    request.writeUInt32BE(0x25609513, 0);
+    request.writeBigUInt64BE(1n, 8);
+    request.writeBigUInt64BE(BigInt(this.#offset), 16);
+    request.writeUInt32BE(length, 24);
+    this.#socket.binary(request);
+    this.#expect.push([16, (reply) => this.#replied(reply.readUInt32BE(4), length)]);
+  }
+
+  #replied(error, length) {
+    if (error) {
+      this.errors++;
+      return;
+    }
+    this.#expect.push([
+      length,
+      () => {
+        this.bytesRead += length;
+        this.#offset += length;
+        const pause = (length / this.#rate()) * 1000;
+        setTimeout(() => this.#read(), pause);
+      },
+    ]);
+  }
+}
+
+/**
+ * Starts it on a port of 127.0.0.1 (0: any).
+ * @returns {{port, slots, sessions, rate, close}}: `slots` is what /api/slots tells and may be
+ *   changed; `sessions` holds every session so far: {socket, reader, kind, name, closed}
+ */
+export async function startDevice(port, { rate = 8e6, steps = 150 } = {}) {
+  const device = { sessions: [], rate, steps, slots: [newSlot(0, 'Drive 1')], answering: true };
+  const server = createServer((request, response) => answer(device, request, response));
+  server.on('upgrade', (request, socket) => upgrade(device, request, socket));
+  await new Promise((resolve) => server.listen(port, '127.0.0.1', resolve));
+  device.port = server.address().port;
+  device.close = () => {
+    server.close();
+    server.closeAllConnections();
+    for (const { socket } of device.sessions) socket.cut();
+  };
+  return device;
+}
+
+export function newSlot(slot, name) {
+  return { slot, name, export: 'unix', state: 'idle', uri: '', reason: '', medium: null };
+}
+
+async function answer(device, request, response) {
+  const headers = { 'Content-Security-Policy': CSP, 'X-Content-Type-Options': 'nosniff' };
+  const path = new URL(request.url, 'http://localhost').pathname;
+  if (path === '/api/slots') {
+    if (!device.answering) return request.socket.destroy();
+    response.writeHead(200, { ...headers, 'Content-Type': 'application/json' });
+    return response.end(JSON.stringify({ slots: device.slots }));
+  }
+  const name = path === '/' ? 'index.html' : normalize(path).slice(1);
+  try {
+    const body = await readFile(join(DIST, name));
+    response.writeHead(200, { ...headers, 'Content-Type': TYPES[extname(name)] ?? 'text/plain' });
+    return response.end(body);
+  } catch {
+    response.writeHead(404, headers);
+    return response.end();
+  }
+}
+
+function upgrade(device, request, netSocket) {
+  if (!device.answering) return netSocket.destroy();
+  const url = new URL(request.url, 'http://localhost');
+  const socket = new DeviceSocket(request, netSocket);
+  const slot = device.slots.find(({ slot }) => url.pathname === `/api/slots/${slot}/media`);
+  if (slot.state !== 'idle') return socket.close(4003, 'Slot is in use');
+  const session = {
+    socket,
+    name: url.searchParams.get('name'),
+    kind: url.searchParams.get('kind'),
+    closed: null,
+  };
+  slot.state = 'opening';
+  socket.text({ state: 'opening', uri: '' });
+  session.reader = new Reader(socket, () => device.rate);
+  session.reader.onready = (size) => {
+    slot.medium = { name: session.name, kind: session.kind, size, read_only: true };
+    socket.text({ state: 'attaching', uri: '' });
+    setTimeout(() => {
+      slot.state = 'serving';
+      socket.text({ state: 'serving', uri: 'nbd+unix:///?socket=/run/platter/slot0.sock' });
+    }, device.steps);
+  };
+  socket.onclose = (code, reason) => {
+    session.closed = { code, reason };
+    Object.assign(slot, { state: 'idle', medium: null });
+  };
+  device.sessions.push(session);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { values } = parseArgs({ options: { port: { type: 'string' }, rate: { type: 'string' } } });
+  const device = await startDevice(Number(values.port ?? 8090), {
+    rate: Number(values.rate ?? 8e6),
+  });
+  console.log(`http://127.0.0.1:${device.port}/`);
+}
