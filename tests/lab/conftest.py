@@ -13,10 +13,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from platterlab import platter as platter_parts
 from platterlab.bmc import VirtualBmc
 from platterlab.errors import LabUnavailable
 from platterlab.machine import VirtualMachine
 from platterlab.net import TapNetwork
+from platterlab.platter import Platter
 
 
 @contextlib.contextmanager
@@ -33,8 +35,20 @@ def lab() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def bmc() -> Iterator[VirtualBmc]:
     """A virtual BMC on QEMU's user networking."""
-    with lab(), VirtualBmc() as booted:
+    with lab(), VirtualBmc(shares=platter_parts.outside_shares()) as booted:
         yield booted
+
+
+@pytest.fixture(scope="module")
+def platter(bmc: VirtualBmc) -> Iterator[Platter]:
+    """platterd and platter-helper, running in the virtual BMC with one slot for the kernel."""
+    with lab():
+        platter_parts.check_built()
+    programs = Platter(bmc)
+    programs.install()
+    programs.start()
+    yield programs
+    programs.stop()
 
 
 @pytest.fixture(scope="module")
@@ -58,5 +72,5 @@ def pytest_runtest_makereport(item, call):
     report = outcome.get_result()
     if report.failed:
         for name, value in getattr(item, "funcargs", {}).items():
-            if isinstance(value, (VirtualBmc, VirtualMachine)):
+            if isinstance(value, (VirtualBmc, VirtualMachine, Platter)):
                 report.sections.append((f"lab: {name}", value.diagnosis()))

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A shell in a fresh virtual BMC, as root there; with arguments, one command, and its status.
 
-    ./dev lab                  a shell; the machine ends with it
-    ./dev lab lsblk            one command
+    tests/lab/shell.py          a shell; the machine ends with it
+    tests/lab/shell.py lsblk    one command
 """
 
 from __future__ import annotations

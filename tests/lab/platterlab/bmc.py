@@ -149,8 +149,8 @@ class VirtualBmc:
         script = f"""
             while :; do
                 for d in /sys/block/{pattern}*; do
-                    [ -e "$d/size" ] && [ "$(cat "$d/size")" -gt 0 ] && echo "/dev/${{d##*/}}" && exit
-                done
+                    [ "$(cat "$d/size" 2>&1)" -gt 0 ] && echo "/dev/${{d##*/}}" && exit
+                done 2>/dev/null
                 sleep 0.1
             done"""
         return self.run(script, timeout).out.strip()

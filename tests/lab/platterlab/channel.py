@@ -78,7 +78,7 @@ class Command:
         return self.wait(timeout)
 
     def wait_for_output(self, pattern: str, timeout: float = 30) -> str:
-        """Waits until a line on stdout or stderr matches; returns the match's first group or all."""
+        """Waits until stdout or stderr matches; returns the match's first group, or all of it."""
 
         def found() -> re.Match[str] | None:
             return re.search(pattern, self.out) or re.search(pattern, self.err)

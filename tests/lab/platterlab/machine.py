@@ -47,6 +47,18 @@ class VirtualMachine:
         arguments += ["-device", "usb-redir,chardev=usb,id=drive,bootindex=0"]
         self._qemu.start(arguments)
 
+    def screen_url(self) -> str:
+        """Where a browser finds the screen, if its display is `-vnc ...,websocket=on`."""
+        servers = self._qemu.qmp("query-vnc-servers")
+        assert isinstance(servers, list)
+        found = [end for each in servers for end in each["server"] if end["websocket"]]
+        return f"ws://127.0.0.1:{found[0]['service']}"
+
+    def has_drive(self) -> bool:
+        """Whether something is plugged into the USB port."""
+        port = self._qemu.qmp("qom-get", path="/machine/peripheral/drive", property="attached")
+        return port is True
+
     def reset(self) -> None:
         """Presses the reset button."""
         self._qemu.qmp("system_reset")

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -29,12 +30,13 @@ class Qemu:
         self._process: subprocess.Popen[bytes] | None = None
         self._qmp: socket.socket | None = None
         self._kept = b""
+        self._asking = threading.Lock()
 
     def start(self, arguments: list[str]) -> None:
         qmp = self.directory / "qmp"
         program = shutil.which("qemu-system-x86_64")
         if not program:
-            raise LabUnavailable("qemu-system-x86_64 is missing: `apt-get install qemu-system-x86`.")
+            raise LabUnavailable("QEMU is missing: `sudo apt-get install qemu-system-x86`.")
         # --pdeathsig: however this process ends, no QEMU stays behind.
         command = [*self._prefix, "setpriv", "--pdeathsig", "KILL", program, *EMULATION]
         command += ["-name", self.name, "-qmp", f"unix:{qmp},server=on,wait=off"]
@@ -68,13 +70,14 @@ class Qemu:
     def qmp(self, command: str, **arguments: object) -> object:
         assert self._qmp
         message = {"execute": command, "arguments": arguments}
-        self._qmp.sendall(json.dumps(message).encode() + b"\n")
-        while True:
-            answer = self._receive()
-            if "return" in answer:
-                return answer["return"]
-            if "error" in answer:
-                raise LabError(f"QMP {command}: {answer['error']['desc']}")
+        with self._asking:
+            self._qmp.sendall(json.dumps(message).encode() + b"\n")
+            while True:
+                answer = self._receive()
+                if "return" in answer:
+                    return answer["return"]
+                if "error" in answer:
+                    raise LabError(f"QMP {command}: {answer['error']['desc']}")
 
     def monitor(self, line: str) -> str:
         """A command of QEMU's human monitor, for what QMP has no command for."""
