@@ -7,6 +7,7 @@
 
 static const struct export_ops *const table[] = {
     &export_unix,
+    &export_kernel,
 };
 
 const struct export_ops *export_find(const char *name)

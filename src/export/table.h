@@ -5,6 +5,7 @@
 
 #include "export/export.h"
 
+extern const struct export_ops export_kernel;
 extern const struct export_ops export_unix;
 
 #endif
