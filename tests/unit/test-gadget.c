@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The plans and their walker, against a configfs of our own that keeps the kernel's rules: what may
+ * be removed when, which attributes are refused once the drive's file is open, what waits for a
+ * mute line. A process may die at any step, so going down is tried from every half-built state.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "gadget/gadget.h"
+
+#define NODES_MAX 16
+#define SLOT      2
+#define ROOT      "platter-2"
+
+struct fake {
+    char nodes[NODES_MAX][PLAN_PATH_MAX]; /* directories and links; "" is a free place */
+    char serial[64];
+    char inquiry[64];
+    char cdrom[8];
+    bool file_open;
+    char udc[32];
+    bool connected;
+    bool sealed;
+    bool mute; /* reads hang: what would wait for them is an error here, unless cut */
+    int steps_left;
+    const char *udcs[3];
+    const char *udc_busy[3];
+    const char *udc_stolen; /* says it is free, but is not */
+    bool old_kernel;
+    char bound[64];
+};
+
+static int find(struct fake *f, const char *path)
+{
+    for (int i = 0; i < NODES_MAX; i++) {
+        if (strcmp(f->nodes[i], path) == 0)
+            return i;
+    }
+    return -1;
+}
+
+static bool has_child(struct fake *f, const char *path)
+{
+    size_t length = strlen(path);
+
+    for (int i = 0; i < NODES_MAX; i++) {
+        if (strncmp(f->nodes[i], path, length) == 0 && f->nodes[i][length] == '/')
+            return true;
+    }
+    return false;
+}
+
+/* The process dies here. */
+static bool dead(struct fake *f)
+{
+    return f->steps_left-- <= 0;
+}
+
+static int fake_add(void *arg, const char *path)
+{
+    struct fake *f = arg;
+    int place = find(f, "");
+
+    if (dead(f))
+        return -EINTR;
+    if (find(f, path) >= 0)
+        return -EEXIST;
+    assert_true(place >= 0);
+    snprintf(f->nodes[place], PLAN_PATH_MAX, "%s", path);
+    return 0;
+}
+
+static int fake_remove_dir(void *arg, const char *path)
+{
+    struct fake *f = arg;
+    int at = find(f, path);
+
+    if (dead(f))
+        return -EINTR;
+    if (at < 0)
+        return -ENOENT;
+    if (has_child(f, path))
+        return -ENOTEMPTY;
+    if (strstr(path, "/functions/")) {
+        if (find(f, ROOT "/configs/c.1/mass_storage.0") >= 0)
+            return -EBUSY;
+        assert_false(f->mute && f->connected);
+        f->file_open = false;
+        f->inquiry[0] = '\0';
+    }
+    f->nodes[at][0] = '\0';
+    return 0;
+}
+
+static int fake_unlink(void *arg, const char *path)
+{
+    struct fake *f = arg;
+    int at = find(f, path);
+
+    if (dead(f))
+        return -EINTR;
+    if (at < 0)
+        return -ENOENT;
+    assert_string_equal(f->udc, "");
+    f->nodes[at][0] = '\0';
+    return 0;
+}
+
+static int fake_link(void *arg, const char *target, const char *path)
+{
+    assert_true(find(arg, target) >= 0);
+    return fake_add(arg, path);
+}
+
+static void close_lun(struct fake *f)
+{
+    f->file_open = false;
+    if (f->sealed)
+        f->connected = false;
+}
+
+static int write_lun(struct fake *f, const char *name, const char *text)
+{
+    if (find(f, ROOT "/functions/mass_storage.0") < 0)
+        return -ENOENT;
+    if (strcmp(name, "file") == 0) {
+        assert_true(f->connected);
+        f->file_open = true;
+    } else if (strcmp(name, "forced_eject") == 0) {
+        if (f->old_kernel)
+            return -ENOENT;
+        assert_string_equal(text, "\n");
+        assert_false(f->mute && f->connected);
+        close_lun(f);
+    } else if (strcmp(name, "inquiry_string") == 0) {
+        assert_int_equal(strlen(text), 28);
+        snprintf(f->inquiry, sizeof f->inquiry, "%s", text);
+    } else if (f->file_open) {
+        return -EBUSY;
+    } else if (strcmp(name, "cdrom") == 0) {
+        snprintf(f->cdrom, sizeof f->cdrom, "%s", text);
+    }
+    return 0;
+}
+
+static int fake_write(void *arg, const char *path, const char *text)
+{
+    struct fake *f = arg;
+    const char *name = strrchr(path, '/') + 1;
+
+    if (dead(f))
+        return -EINTR;
+    if (strstr(path, "/lun.0/"))
+        return write_lun(f, name, text);
+    if (find(f, ROOT) < 0)
+        return -ENOENT;
+    if (strcmp(name, "serialnumber") == 0)
+        snprintf(f->serial, sizeof f->serial, "%s", text);
+    if (strcmp(name, "UDC") != 0)
+        return 0;
+    if (strcmp(text, "\n") == 0) {
+        assert_false(f->mute && f->connected);
+        f->udc[0] = '\0';
+        return 0;
+    }
+    /* The host sees a drive from here on: all of it must be there. */
+    assert_true(find(f, ROOT "/configs/c.1/mass_storage.0") >= 0);
+    assert_true(f->file_open && f->sealed);
+    if (f->udc_stolen && strcmp(text, f->udc_stolen) == 0)
+        return -EBUSY;
+    snprintf(f->udc, sizeof f->udc, "%s", text);
+    return 0;
+}
+
+static int fake_read(void *arg, const char *path, char *out, size_t room)
+{
+    struct fake *f = arg;
+
+    assert_string_equal(path, ROOT "/UDC");
+    snprintf(out, room, "%s", f->udc);
+    return 0;
+}
+
+static int fake_exists(void *arg, const char *path)
+{
+    return find(arg, path) >= 0 ? 0 : -ENOENT;
+}
+
+static int fake_controller(void *arg, unsigned n, char *name, size_t room, char *busy,
+                           size_t busy_room)
+{
+    struct fake *f = arg;
+
+    if (n >= 3 || !f->udcs[n])
+        return -ENOENT;
+    snprintf(name, room, "%s", f->udcs[n]);
+    snprintf(busy, busy_room, "%s", f->udc_busy[n] ? f->udc_busy[n] : "");
+    return 0;
+}
+
+static int fake_seal(void *arg)
+{
+    struct fake *f = arg;
+
+    if (dead(f))
+        return -EINTR;
+    assert_true(f->file_open);
+    f->sealed = true;
+    return 0;
+}
+
+static int fake_disconnect(void *arg)
+{
+    struct fake *f = arg;
+
+    if (dead(f))
+        return -EINTR;
+    f->connected = false;
+    return 0;
+}
+
+static int fake_connected(void *arg)
+{
+    return ((struct fake *)arg)->connected;
+}
+
+static int fake_bound(void *arg, const char *controller)
+{
+    struct fake *f = arg;
+
+    snprintf(f->bound, sizeof f->bound, "%s", controller);
+    return 0;
+}
+
+static const struct gadget_ops fake_ops = {
+    .make_dir = fake_add,
+    .remove_dir = fake_remove_dir,
+    .write = fake_write,
+    .read = fake_read,
+    .link = fake_link,
+    .unlink = fake_unlink,
+    .exists = fake_exists,
+    .controller = fake_controller,
+    .seal = fake_seal,
+    .disconnect = fake_disconnect,
+    .connected = fake_connected,
+    .bound = fake_bound,
+};
+
+static struct fake fresh(void)
+{
+    return (struct fake){.connected = true, .steps_left = 1000, .udcs = {"udc.0"}};
+}
+
+static int up(struct fake *f, enum medium_kind kind, const char *udc, char *reason, size_t room)
+{
+    struct plan_wanted wanted = {
+        .slot = SLOT, .kind = kind, .read_only = true, .device = "/dev/nbd0"};
+
+    snprintf(wanted.udc, sizeof wanted.udc, "%s", udc);
+    return gadget_up(&fake_ops, f, &wanted, reason, room);
+}
+
+static void assert_nothing(struct fake *f)
+{
+    for (int i = 0; i < NODES_MAX; i++)
+        assert_string_equal(f->nodes[i], "");
+    assert_false(f->connected);
+    assert_string_equal(f->udc, "");
+}
+
+static void test_up_and_down(void **state)
+{
+    char reason[256];
+
+    (void)state;
+    for (int cd = 0; cd < 2; cd++) {
+        struct fake f = fresh();
+
+        assert_int_equal(up(&f, cd ? MEDIUM_CD : MEDIUM_DISK, "", reason, sizeof reason), 0);
+        assert_string_equal(f.cdrom, cd ? "1" : "0");
+        assert_string_equal(f.udc, "udc.0");
+        assert_string_equal(f.bound, "udc.0");
+        assert_string_equal(f.serial, "504C415454455202");
+        assert_int_equal(gadget_down(&fake_ops, &f, SLOT, true, reason, sizeof reason), 0);
+        assert_nothing(&f);
+    }
+}
+
+/* The process dies after each number of steps; the next one clears what is left, itself dying after
+ * each number of steps; the one after that clears the rest. */
+static void test_down_from_every_half(void **state)
+{
+    char reason[256];
+
+    (void)state;
+    for (int built = 0; built < 40; built++) {
+        for (int undone = 0; undone < 20; undone++) {
+            for (int variant = 0; variant < 4; variant++) {
+                struct fake f = fresh();
+                bool alive = variant & 1;
+
+                f.steps_left = built;
+                f.old_kernel = variant & 2;
+                up(&f, MEDIUM_DISK, "", reason, sizeof reason);
+                f.mute = !alive;
+                f.steps_left = undone;
+                gadget_down(&fake_ops, &f, SLOT, alive, reason, sizeof reason);
+                f.steps_left = 1000;
+                assert_int_equal(gadget_down(&fake_ops, &f, SLOT, alive, reason, sizeof reason), 0);
+                assert_nothing(&f);
+            }
+        }
+    }
+}
+
+static void test_down_from_every_seen(void **state)
+{
+    (void)state;
+    for (unsigned bits = 0; bits < 512; bits++) {
+        struct plan_seen seen = {
+            .gadget = bits & 1,
+            .strings = bits & 2,
+            .config = bits & 4,
+            .config_strings = bits & 8,
+            .function = bits & 16,
+            .link = bits & 32,
+            .bound = bits & 64,
+            .connected = bits & 128,
+        };
+        bool alive = bits & 256;
+        struct plan plan;
+        size_t disconnect = SIZE_MAX;
+
+        plan_down(SLOT, &seen, alive, &plan);
+        assert_true(plan.count <= PLAN_STEPS_MAX);
+        for (size_t i = 0; i < plan.count; i++) {
+            if (plan.steps[i].deed == PLAN_DISCONNECT)
+                disconnect = i;
+        }
+        assert_true(seen.connected == (disconnect != SIZE_MAX));
+        if (seen.connected && !alive)
+            assert_int_equal(disconnect, 0);
+        if (seen.connected && alive)
+            assert_int_equal(disconnect, (size_t)seen.function + seen.bound);
+    }
+}
+
+static void test_controllers(void **state)
+{
+    char reason[256];
+    struct fake f = fresh();
+
+    (void)state;
+    f.udcs[0] = NULL;
+    assert_int_equal(up(&f, MEDIUM_DISK, "", reason, sizeof reason), -ENODEV);
+    assert_non_null(strstr(reason, "no USB device controller"));
+
+    f = fresh();
+    f.udcs[1] = "udc.1";
+    f.udc_busy[0] = "keyboard";
+    assert_int_equal(up(&f, MEDIUM_DISK, "", reason, sizeof reason), 0);
+    assert_string_equal(f.bound, "udc.1");
+
+    f = fresh();
+    f.udcs[1] = "udc.1";
+    f.udc_stolen = "udc.0";
+    assert_int_equal(up(&f, MEDIUM_DISK, "", reason, sizeof reason), 0);
+    assert_string_equal(f.bound, "udc.1");
+
+    f = fresh();
+    f.udc_busy[0] = "keyboard";
+    assert_int_equal(up(&f, MEDIUM_DISK, "", reason, sizeof reason), -EBUSY);
+    assert_non_null(strstr(reason, "udc.0 runs keyboard"));
+
+    f = fresh();
+    assert_int_equal(up(&f, MEDIUM_DISK, "udc.7", reason, sizeof reason), -ENODEV);
+    assert_non_null(strstr(reason, "udc.7"));
+
+    f = fresh();
+    f.udc_stolen = "udc.0";
+    assert_int_equal(up(&f, MEDIUM_DISK, "udc.0", reason, sizeof reason), -EBUSY);
+    assert_non_null(strstr(reason, "udc.0 is in use"));
+}
+
+/* A gadget of that name that is not to be had is a failure with a sentence, not a half drive. */
+static void test_up_over_something_fails(void **state)
+{
+    char reason[256];
+    struct fake f = fresh();
+
+    (void)state;
+    fake_add(&f, ROOT);
+    assert_int_equal(up(&f, MEDIUM_DISK, "", reason, sizeof reason), -EEXIST);
+    assert_non_null(strstr(reason, ROOT));
+    assert_string_equal(f.udc, "");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_up_and_down),
+        cmocka_unit_test(test_down_from_every_half),
+        cmocka_unit_test(test_down_from_every_seen),
+        cmocka_unit_test(test_controllers),
+        cmocka_unit_test(test_up_over_something_fails),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
