@@ -6,7 +6,7 @@
 
 struct config;
 
-/* Prints lines to stdout. 0 when every slot can offer a drive, else 1: a program's exit status. */
+/* Prints lines to stdout. 0 when a drive can be offered, else 1: a program's exit status. */
 int check_run(const struct config *config);
 
 #endif

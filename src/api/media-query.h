@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a page says of a medium when it opens the WebSocket:
+ * /api/slots/N/media?kind=disk|cd&name=... (docs/protocol.md). Pure.
+ */
+#ifndef PLATTER_API_MEDIA_QUERY_H
+#define PLATTER_API_MEDIA_QUERY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/medium.h"
+
+struct media_query {
+    bool has_kind;
+    enum medium_kind kind;
+    char name[MEDIUM_NAME_MAX]; /* UTF-8 text without control characters, cut to fit */
+};
+
+/* The slot that `path` names, /api/slots/N/media, if there are more than N; else -1. */
+int media_path_slot(const char *path, unsigned slot_count);
+
+/* Begins with nothing known. */
+void media_query_init(struct media_query *q);
+/*
+ * Takes one argument, "key=value", percent-decoded. Keys that are not known are passed over. NULL,
+ * or the sentence that says what is wrong with it.
+ */
+const char *media_query_add(struct media_query *q, const char *argument, size_t length);
+/* NULL, or the sentence that says what is missing. */
+const char *media_query_check(const struct media_query *q);
+
+#endif

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * platterd: reads its configuration, makes the slots, serves the page, and stops in order.
+ *
+ * Unprivileged from its first instruction: it refuses to run as root, for whatever needs root is
+ * platter-helper's. Everything hangs in one `struct daemon`, made and freed in mirrored order.
+ *
+ * Stopping: at SIGTERM or SIGINT every session is ended with STREAM_CLOSE_SHUTDOWN, and the loop
+ * goes on until all slots are idle, so exports come down in order, and the pages have been told;
+ * after STOP_LIMIT_MS it leaves without that.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "api/http.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "config/config.h"
+#include "daemon/check.h"
+#include "priv/priv.h"
+#include "slot/slot.h"
+#include "transport/web.h"
+
+#define DEFAULT_CONFIG  "/etc/platter/platter.conf"
+#define STOP_LIMIT_MS   10000
+#define SLOT_MEMORY_MAX (16u * 1024 * 1024)
+/* Enough for every connection and slot; more would only let a leak grow. */
+#define FILES_WANTED 1024
+
+struct daemon {
+    struct config config;
+    struct loop *loop;
+    struct priv *priv;
+    struct slot *slots[CONFIG_SLOTS_MAX];
+    struct slot_status status; /* of the last control_get_slot() */
+    struct control control;
+    struct web_route route;
+    const char *host_names[CONFIG_NAMES_MAX];
+    struct web *web;
+    struct loop_signal *terminate, *interrupt;
+    struct loop_timer *limit;
+    bool stopping;
+    bool stopped_late;
+};
+
+struct options {
+    const char *config;
+    bool check;
+};
+
+static const char usage[] = "usage: platterd [--config FILE] [--check]\n"
+                            "Serves the page through which a person gives this machine a drive.\n"
+                            "\n"
+                            "  --config FILE  the configuration (default " DEFAULT_CONFIG ")\n"
+                            "  --check        say line by line what this machine can do, and exit\n"
+                            "  --version      print the version, and exit\n"
+                            "  --help         print this, and exit\n";
+
+/* --- the slots, as the APIs see them --- */
+
+static unsigned daemon_slot_count(void *owner)
+{
+    const struct daemon *d = owner;
+
+    return (unsigned)d->config.slot_count;
+}
+
+static void daemon_get_slot(void *owner, unsigned slot, struct control_slot *out)
+{
+    struct daemon *d = owner;
+    struct slot_status *s = &d->status;
+
+    slot_get_status(d->slots[slot], s);
+    *out = (struct control_slot){
+        .name = s->name,
+        .export_name = s->export_name,
+        .state = s->state,
+        .uri = s->uri,
+        .reason = s->reason,
+        .medium = s->has_medium ? &s->medium : NULL,
+        .requests = s->counters.requests,
+        .errors = s->counters.errors,
+        .bytes_read = s->counters.bytes_read,
+        .bytes_fetched = s->counters.bytes_fetched,
+    };
+}
+
+static void daemon_open_slot(void *owner, unsigned slot, struct stream *stream,
+                             enum medium_kind kind, const char *name)
+{
+    struct daemon *d = owner;
+
+    if (d->stopping) {
+        stream_close(stream, STREAM_CLOSE_SHUTDOWN, "Platter is stopping.");
+        stream_free(stream);
+        return;
+    }
+    slot_open(d->slots[slot], stream, kind, name);
+}
+
+static const struct control_ops daemon_control = {
+    .slot_count = daemon_slot_count,
+    .get_slot = daemon_get_slot,
+    .open_slot = daemon_open_slot,
+};
+
+/* --- stopping --- */
+
+static void daemon_web_stopped(void *arg)
+{
+    struct daemon *d = arg;
+
+    loop_stop(d->loop);
+}
+
+static void daemon_slot_idle(void *arg)
+{
+    struct daemon *d = arg;
+
+    if (!d->stopping)
+        return;
+    for (size_t i = 0; i < d->config.slot_count; i++) {
+        if (!slot_is_idle(d->slots[i]))
+            return;
+    }
+    web_stop(d->web, daemon_web_stopped, d);
+}
+
+static void daemon_limit_reached(void *arg)
+{
+    struct daemon *d = arg;
+
+    log_error("a session has not ended within %d seconds of the stop; leaving it",
+              STOP_LIMIT_MS / 1000);
+    d->stopped_late = true;
+    loop_stop(d->loop);
+}
+
+static void daemon_stop(void *arg)
+{
+    struct daemon *d = arg;
+
+    if (d->stopping)
+        return;
+    d->stopping = true;
+    loop_timer_set(d->limit, STOP_LIMIT_MS);
+    for (size_t i = 0; i < d->config.slot_count; i++)
+        slot_end(d->slots[i], STREAM_CLOSE_SHUTDOWN, "Platter was stopped on the machine.");
+    daemon_slot_idle(d);
+}
+
+/* --- making and freeing --- */
+
+static int daemon_slots_new(struct daemon *d)
+{
+    for (size_t i = 0; i < d->config.slot_count; i++) {
+        const struct config_slot *c = &d->config.slots[i];
+        struct slot_config config = {
+            .loop = d->loop,
+            .number = (unsigned)i,
+            .name = c->name,
+            .export_name = c->export_name,
+            .socket_path = c->socket_path,
+            .memory_max = SLOT_MEMORY_MAX,
+        };
+        int r;
+
+        if (strcmp(c->export_name, "kernel") == 0 && !d->priv) {
+            r = priv_new(d->loop, d->config.helper_socket, &d->priv);
+            if (r < 0)
+                return r;
+        }
+        config.priv = d->priv;
+        r = slot_new(&config, &d->slots[i]);
+        if (r < 0)
+            return r;
+        slot_watch_idle(d->slots[i], daemon_slot_idle, d);
+    }
+    return 0;
+}
+
+/* Where sockets go: everything needed must be there before anybody connects. */
+static int daemon_runtime_check(const struct daemon *d)
+{
+    if (access(d->config.runtime_dir, W_OK | X_OK) == 0)
+        return 0;
+    log_error("%s cannot be written to: %s; create it for this user or name another directory with "
+              "runtime_dir in the configuration",
+              d->config.runtime_dir, strerror(errno));
+    return -1;
+}
+
+static int daemon_web_new(struct daemon *d)
+{
+    struct web_config web = {
+        .loop = d->loop,
+        .listen_count = d->config.listen_count,
+        .host_names = d->host_names,
+        .host_name_count = d->config.host_name_count,
+        .page_dir = d->config.page_dir,
+        .routes = &d->route,
+        .route_count = 1,
+    };
+    char error[512];
+
+    for (size_t i = 0; i < d->config.listen_count; i++)
+        web.listen[i] =
+            (struct web_listen){.host = d->config.listen[i].host, .port = d->config.listen[i].port};
+    for (size_t i = 0; i < d->config.host_name_count; i++)
+        d->host_names[i] = d->config.host_names[i];
+    d->control = (struct control){.ops = &daemon_control, .owner = d};
+    d->route = http_api_route(&d->control);
+    if (web_new(&web, &d->web, error, sizeof error) == 0)
+        return 0;
+    log_error("%s", error);
+    return -1;
+}
+
+static int daemon_new(struct daemon *d)
+{
+    int r = loop_new(&d->loop);
+
+    if (r == 0)
+        r = loop_signal_new(d->loop, SIGTERM, daemon_stop, d, &d->terminate);
+    if (r == 0)
+        r = loop_signal_new(d->loop, SIGINT, daemon_stop, d, &d->interrupt);
+    if (r == 0)
+        r = loop_timer_new(d->loop, daemon_limit_reached, d, &d->limit);
+    if (r < 0) {
+        log_error("the event loop does not start: %s", strerror(-r));
+        return -1;
+    }
+    if (daemon_runtime_check(d) < 0)
+        return -1;
+    r = daemon_slots_new(d);
+    if (r < 0) {
+        log_error("the slots cannot be made: %s", strerror(-r));
+        return -1;
+    }
+    return daemon_web_new(d);
+}
+
+/* After the loop has ended. A slot that did not become idle is left to the end of the process. */
+static void daemon_free(struct daemon *d)
+{
+    if (d->stopped_late)
+        return;
+    for (size_t i = 0; i < d->config.slot_count; i++)
+        slot_free(d->slots[i]);
+    if (d->priv)
+        priv_free(d->priv);
+    web_free(d->web);
+    loop_timer_free(d->limit);
+    loop_signal_free(d->interrupt);
+    loop_signal_free(d->terminate);
+    loop_free(d->loop);
+}
+
+/* --- the process --- */
+
+/* 0: go on; 1: done, with success; -1: done, with failure. */
+static int options_read(int argc, char **argv, struct options *o)
+{
+    static const struct option known[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"check", no_argument, NULL, 'k'},
+        {"version", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    int option;
+
+    while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            o->config = optarg;
+            break;
+        case 'k':
+            o->check = true;
+            break;
+        case 'v':
+            puts("platterd " PLATTER_VERSION);
+            return 1;
+        case 'h':
+            fputs(usage, stdout);
+            return 1;
+        default:
+            fputs("Try platterd --help.\n", stderr);
+            return -1;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "platterd: \"%s\" is not an option; try platterd --help.\n", argv[optind]);
+        return -1;
+    }
+    return 0;
+}
+
+/* What the process can never do again, whatever happens to it. */
+static int process_harden(void)
+{
+    struct rlimit none = {0, 0}, files;
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || setrlimit(RLIMIT_CORE, &none) < 0 ||
+        getrlimit(RLIMIT_NOFILE, &files) < 0) {
+        log_error("the process cannot be hardened: %s", strerror(errno));
+        return -1;
+    }
+    if (files.rlim_cur < FILES_WANTED) {
+        files.rlim_cur = files.rlim_max < FILES_WANTED ? files.rlim_max : FILES_WANTED;
+        if (setrlimit(RLIMIT_NOFILE, &files) < 0) {
+            log_error("the limit on open files cannot be raised: %s", strerror(errno));
+            return -1;
+        }
+    }
+    signal(SIGPIPE, SIG_IGN);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    static struct daemon daemon;
+    struct options options = {.config = DEFAULT_CONFIG};
+    char error[512];
+    int r;
+
+    log_init("platterd");
+    r = options_read(argc, argv, &options);
+    if (r != 0)
+        return r < 0 ? 2 : 0;
+    if (config_read(options.config, &daemon.config, error, sizeof error) < 0) {
+        log_error("%s", error);
+        return 1;
+    }
+    if (options.check)
+        return check_run(&daemon.config);
+    if (geteuid() == 0 || getuid() == 0) {
+        log_error("platterd does not run as root; start it as a user of its own, for what needs "
+                  "root is done by platter-helper");
+        return 1;
+    }
+    if (process_harden() < 0)
+        return 1;
+    r = daemon_new(&daemon);
+    if (r == 0)
+        loop_run(daemon.loop);
+    daemon_free(&daemon);
+    return r == 0 ? 0 : 1;
+}

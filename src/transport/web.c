@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The web server: one libwebsockets context with one virtual host, on the program's own loop.
+ *
+ * Sockets are accepted in web-listen.c and adopted here. HTTP ends in http_callback(), which
+ * answers from the page in memory or from a route; WebSockets end in media_callback(), which makes
+ * them streams (ws.c). A connection's opaque pointer is the body it is being sent, or its stream.
+ *
+ * Always holds: no request is looked at before the guard has let it in, and at most
+ * WEB_CONNECTIONS_MAX connections exist; accepting pauses at that number. Slow and silent
+ * connections end by libwebsockets' own timers, set below.
+ */
+#include "transport/web.h"
+
+#include <errno.h>
+#include <libwebsockets.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "transport/web-files.h"
+#include "transport/web-guard.h"
+#include "transport/web-listen.h"
+#include "transport/ws.h"
+
+#define READ_MAX       (64 * 1024) /* bytes read at once, and so the longest piece a stream gets */
+#define HEADER_MAX     4096        /* of a request, all its headers together */
+#define REPLY_HEAD_MAX 2048
+#define BODY_CHUNK     (16 * 1024)
+/* Seconds: a request's header must be complete, an idle connection is kept, anything else waits. */
+#define HEADER_SECONDS 10
+#define IDLE_SECONDS   15
+#define OTHER_SECONDS  20
+
+struct web {
+    struct web_config config;
+    struct web_files *files;
+    struct lws_context *context;
+    struct lws_vhost *vhost;
+    struct web_listener *listeners[WEB_LISTEN_MAX];
+    unsigned connections; /* of any kind */
+    unsigned sockets;     /* WebSockets, of those */
+    struct loop_later *later;
+    void (*stopped)(void *arg); /* set by web_stop() */
+    void *stopped_arg;
+};
+
+/* What is left to send of a response. */
+struct body {
+    char *owned; /* or NULL when the bytes are the page's */
+    const unsigned char *at;
+    size_t left;
+};
+
+static const struct lws_protocol_vhost_options headers[] = {
+    {&headers[1], NULL, "content-security-policy:",
+     "default-src 'none'; script-src 'self'; style-src 'self'; worker-src 'self'; connect-src "
+     "'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"},
+    {&headers[2], NULL, "x-content-type-options:", "nosniff"},
+    {&headers[3], NULL, "referrer-policy:", "no-referrer"},
+    {NULL, NULL, "cross-origin-resource-policy:", "same-origin"},
+};
+
+static const lws_retry_bo_t keepalive = {
+    .secs_since_valid_ping = 10,
+    .secs_since_valid_hangup = 25,
+};
+
+/* Copies a header's value; NULL when it is missing, empty or longer than fits. */
+static const char *header(struct lws *wsi, enum lws_token_indexes token, char *out, int room)
+{
+    return lws_hdr_copy(wsi, out, room, token) > 0 ? out : NULL;
+}
+
+static void body_free(struct lws *wsi)
+{
+    struct body *body = lws_get_opaque_user_data(wsi);
+
+    lws_set_opaque_user_data(wsi, NULL);
+    if (body)
+        free(body->owned);
+    free(body);
+}
+
+/*
+ * Sends a response's head; `length` bytes of body follow. 0, or -1 to drop the connection. `more`:
+ * one further header, name (with its colon) and value, or NULL.
+ */
+static int head_send(struct lws *wsi, unsigned status, const char *type, size_t length,
+                     const char *cache, const char *etag)
+{
+    unsigned char head[LWS_PRE + REPLY_HEAD_MAX];
+    unsigned char *start = head + LWS_PRE, *at = start, *end = head + sizeof head;
+
+    if (lws_add_http_common_headers(wsi, status, type, length, &at, end))
+        return -1;
+    if (lws_add_http_header_by_name(wsi, (const unsigned char *)"cache-control:",
+                                    (const unsigned char *)cache, (int)strlen(cache), &at, end))
+        return -1;
+    if (etag && lws_add_http_header_by_name(
+                    wsi, (const unsigned char *)"etag:", (const unsigned char *)etag,
+                    (int)strlen(etag), &at, end))
+        return -1;
+    if (lws_finalize_write_http_header(wsi, start, &at, end))
+        return -1;
+    return 0;
+}
+
+/* A refusal: the head and one line of text. Always -1, for the connection is then closed. */
+static int refuse(struct lws *wsi, unsigned status, const char *sentence)
+{
+    unsigned char text[LWS_PRE + 256];
+    int length = snprintf((char *)text + LWS_PRE, sizeof text - LWS_PRE, "%s\n", sentence);
+
+    if (head_send(wsi, status, "text/plain; charset=utf-8", (size_t)length, "no-store", NULL) == 0)
+        lws_write(wsi, text + LWS_PRE, (size_t)length, LWS_WRITE_HTTP_FINAL);
+    return -1;
+}
+
+/* Sends the next piece of the body. Returns what the callback shall. */
+static int body_write(struct lws *wsi)
+{
+    unsigned char chunk[LWS_PRE + BODY_CHUNK];
+    struct body *body = lws_get_opaque_user_data(wsi);
+    size_t length;
+
+    if (!body)
+        return 0;
+    length = body->left < BODY_CHUNK ? body->left : BODY_CHUNK;
+    memcpy(chunk + LWS_PRE, body->at, length);
+    body->at += length;
+    body->left -= length;
+    lws_set_timeout(wsi, PENDING_TIMEOUT_HTTP_CONTENT, OTHER_SECONDS);
+    if (lws_write(wsi, chunk + LWS_PRE, length,
+                  body->left ? LWS_WRITE_HTTP : LWS_WRITE_HTTP_FINAL) < 0)
+        return -1;
+    if (body->left > 0) {
+        lws_callback_on_writable(wsi);
+        return 0;
+    }
+    body_free(wsi);
+    return lws_http_transaction_completed(wsi) ? -1 : 0;
+}
+
+/* Takes `owned` over, which may be NULL; `bytes` then live as long as the server. */
+static int body_start(struct lws *wsi, char *owned, const unsigned char *bytes, size_t length)
+{
+    struct body *body = length > 0 && !lws_hdr_total_length(wsi, WSI_TOKEN_HEAD_URI)
+                            ? calloc(1, sizeof *body)
+                            : NULL;
+
+    if (!body) {
+        free(owned);
+        return lws_http_transaction_completed(wsi) ? -1 : 0;
+    }
+    *body = (struct body){.owned = owned, .at = bytes, .left = length};
+    lws_set_opaque_user_data(wsi, body);
+    lws_callback_on_writable(wsi);
+    return 0;
+}
+
+static const struct web_route *route_find(const struct web *web, const char *path)
+{
+    for (size_t i = 0; i < web->config.route_count; i++) {
+        const struct web_route *route = &web->config.routes[i];
+
+        if (strncmp(path, route->prefix, strlen(route->prefix)) == 0)
+            return route;
+    }
+    return NULL;
+}
+
+static bool host_is_ours(const struct web *web, struct lws *wsi)
+{
+    char host[300];
+
+    return web_guard_host(header(wsi, WSI_TOKEN_HOST, host, sizeof host), web->config.host_names,
+                          web->config.host_name_count);
+}
+
+static const char foreign_host[] =
+    "This server is not known by that name; use its address, or add the name to host_names in the "
+    "configuration.";
+
+static int serve_file(struct web *web, struct lws *wsi, const char *path)
+{
+    const struct web_file *file = web_files_find(web->files, path);
+    char known[64];
+
+    if (!file)
+        return refuse(wsi, 404, "There is nothing here.");
+    if (header(wsi, WSI_TOKEN_HTTP_IF_NONE_MATCH, known, sizeof known) &&
+        strcmp(known, file->etag) == 0) {
+        if (head_send(wsi, 304, file->type, 0, "no-cache", file->etag) < 0)
+            return -1;
+        return lws_http_transaction_completed(wsi) ? -1 : 0;
+    }
+    if (head_send(wsi, 200, file->type, file->length, "no-cache", file->etag) < 0)
+        return -1;
+    return body_start(wsi, NULL, file->bytes, file->length);
+}
+
+static int serve(struct web *web, struct lws *wsi, const char *path)
+{
+    const struct web_route *route = route_find(web, path);
+    struct web_reply reply = {0};
+
+    if (!host_is_ours(web, wsi))
+        return refuse(wsi, 403, foreign_host);
+    if (!lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI) &&
+        !lws_hdr_total_length(wsi, WSI_TOKEN_HEAD_URI))
+        return refuse(wsi, 405, "Only GET and HEAD are understood here.");
+    if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH) ||
+        lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING))
+        return refuse(wsi, 400, "A request with a body is not understood here.");
+    if (!route)
+        return serve_file(web, wsi, path);
+    route->get(route->owner, path, &reply);
+    if (head_send(wsi, reply.status, reply.type, reply.length, "no-store", NULL) < 0) {
+        free(reply.body);
+        return -1;
+    }
+    return body_start(wsi, reply.body, (const unsigned char *)reply.body, reply.length);
+}
+
+/*
+ * May this request become a WebSocket? 0: yes; -1: it has been told why not and is closed. Here a
+ * refusal is an HTTP status; what a page must be told in words is said after the upgrade.
+ */
+static int upgrade_check(struct web *web, struct lws *wsi)
+{
+    char text[300], host[300], path[128];
+    const char *value;
+
+    if (!host_is_ours(web, wsi))
+        return refuse(wsi, 403, foreign_host);
+    value = header(wsi, WSI_TOKEN_UPGRADE, text, sizeof text);
+    if (!value || strcasecmp(value, "websocket") != 0)
+        return refuse(wsi, 400, "Only an upgrade to a WebSocket is understood here.");
+    if (!web_guard_origin(header(wsi, WSI_TOKEN_ORIGIN, text, sizeof text),
+                          header(wsi, WSI_TOKEN_HOST, host, sizeof host)))
+        return refuse(wsi, 403, "A WebSocket is only opened for this server's own page.");
+    if (!header(wsi, WSI_TOKEN_GET_URI, path, sizeof path) || !route_find(web, path))
+        return refuse(wsi, 404, "There is no WebSocket here.");
+    value = header(wsi, WSI_TOKEN_VERSION, text, sizeof text);
+    if (!value || strcmp(value, "13") != 0)
+        return refuse(wsi, 426, "Only version 13 of the WebSocket protocol is understood here.");
+    if (!web_guard_list_has(header(wsi, WSI_TOKEN_PROTOCOL, text, sizeof text), WEB_SUBPROTOCOL))
+        return refuse(wsi, 400, "The WebSocket must ask for the subprotocol " WEB_SUBPROTOCOL ".");
+    return 0;
+}
+
+static void connection_gone(struct web *web)
+{
+    web->connections--;
+    for (size_t i = 0; i < web->config.listen_count; i++) {
+        if (web->listeners[i])
+            web_listener_want(web->listeners[i], true);
+    }
+}
+
+static int http_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
+                         size_t length)
+{
+    struct lws_vhost *vhost = lws_get_vhost(wsi);
+    struct web *web = vhost ? lws_vhost_user(vhost) : NULL;
+
+    (void)user;
+    (void)length;
+    if (!web)
+        return 0;
+    switch (reason) {
+    case LWS_CALLBACK_HTTP:
+        return serve(web, wsi, in);
+    case LWS_CALLBACK_HTTP_WRITEABLE:
+        return body_write(wsi);
+    case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
+        return upgrade_check(web, wsi);
+    case LWS_CALLBACK_CLOSED_HTTP:
+        body_free(wsi);
+        return 0;
+    case LWS_CALLBACK_WSI_CREATE:
+        web->connections++;
+        return 0;
+    case LWS_CALLBACK_WSI_DESTROY:
+        connection_gone(web);
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+static int media_open(struct web *web, struct lws *wsi)
+{
+    char path[128], arguments[HEADER_MAX];
+    struct web_arguments args = {0};
+    size_t used = 0;
+    const struct web_route *route;
+    struct stream *stream;
+
+    if (!header(wsi, WSI_TOKEN_GET_URI, path, sizeof path) || !(route = route_find(web, path)))
+        return -1;
+    while (args.count < WEB_ARGUMENTS_MAX) {
+        int n = lws_hdr_copy_fragment(wsi, arguments + used, (int)(sizeof arguments - used),
+                                      WSI_TOKEN_HTTP_URI_ARGS, (int)args.count);
+
+        if (n < 0)
+            break;
+        args.text[args.count] = arguments + used;
+        args.length[args.count++] = (size_t)n;
+        used += (size_t)n + 1;
+    }
+    stream = ws_new(wsi);
+    if (!stream)
+        return -1;
+    web->sockets++;
+    route->open(route->owner, path, &args, stream);
+    return 0;
+}
+
+static int media_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
+                          size_t length)
+{
+    struct lws_vhost *vhost = lws_get_vhost(wsi);
+    struct web *web = vhost ? lws_vhost_user(vhost) : NULL;
+
+    (void)user;
+    if (!web)
+        return 0;
+    if (reason == LWS_CALLBACK_ESTABLISHED)
+        return media_open(web, wsi);
+    if (reason == LWS_CALLBACK_CLOSED && lws_get_opaque_user_data(wsi)) {
+        web->sockets--;
+        if (web->stopped)
+            loop_later_set(web->later);
+    }
+    return ws_callback(wsi, reason, in, length);
+}
+
+static const struct lws_protocols protocols[] = {
+    {"http", http_callback, 0, READ_MAX, 0, NULL, 0},
+    {WEB_SUBPROTOCOL, media_callback, 0, READ_MAX, 0, NULL, 0},
+    {NULL, NULL, 0, 0, 0, NULL, 0},
+};
+
+/* libwebsockets blames remote mistakes loudly; they are no lines for the operator. */
+static void lws_log(int level, const char *line)
+{
+    (void)level;
+    log_debug("libwebsockets: %.*s", (int)strcspn(line, "\n"), line);
+}
+
+static int context_new(struct web *web)
+{
+    void *loops[] = {loop_uv(web->config.loop)};
+    struct lws_context_creation_info info = {
+        .port = CONTEXT_PORT_NO_LISTEN_SERVER,
+        .options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS,
+        .foreign_loops = loops,
+        .pcontext = &web->context,
+        .gid = -1,
+        .uid = -1,
+        .fd_limit_per_thread = WEB_CONNECTIONS_MAX + 16,
+        .max_http_header_data = HEADER_MAX,
+        .pt_serv_buf_size = READ_MAX,
+        .server_string = "platterd",
+        .protocols = protocols,
+        .headers = headers,
+        .user = web,
+        .vhost_name = "platter",
+        .keepalive_timeout = IDLE_SECONDS,
+        .timeout_secs = OTHER_SECONDS,
+        .timeout_secs_ah_idle = HEADER_SECONDS,
+        .retry_and_idle_policy = &keepalive,
+    };
+
+    lws_set_log_level(LLL_ERR | LLL_WARN, lws_log);
+    web->context = lws_create_context(&info);
+    if (!web->context)
+        return -EIO;
+    web->vhost = lws_create_vhost(web->context, &info);
+    return web->vhost ? 0 : -EIO;
+}
+
+static void accepted(void *arg, int take_fd)
+{
+    struct web *web = arg;
+
+    /* It closes the descriptor when it fails. */
+    lws_adopt_socket_vhost(web->vhost, take_fd);
+    for (size_t i = 0; i < web->config.listen_count; i++) {
+        if (web->listeners[i] && web->connections >= WEB_CONNECTIONS_MAX)
+            web_listener_want(web->listeners[i], false);
+    }
+}
+
+static void stop_check(void *arg)
+{
+    struct web *web = arg;
+
+    if (web->sockets == 0)
+        web->stopped(web->stopped_arg);
+}
+
+int web_new(const struct web_config *config, struct web **out, char *error, size_t room)
+{
+    struct web *web = calloc(1, sizeof *web);
+    int r;
+
+    if (!web) {
+        snprintf(error, room, "there is not enough memory for the web server.");
+        return -ENOMEM;
+    }
+    web->config = *config;
+    r = loop_later_new(config->loop, stop_check, web, &web->later);
+    if (r < 0)
+        snprintf(error, room, "there is not enough memory for the web server.");
+    else
+        r = web_files_read(config->page_dir, &web->files, error, room);
+    if (r == 0 && context_new(web) < 0) {
+        r = -EIO;
+        snprintf(error, room,
+                 "libwebsockets does not start; install its libuv plugin (on Debian "
+                 "libwebsockets-evlib-uv), or set PLATTER_DEBUG=1 to see what it says.");
+    }
+    for (size_t i = 0; r == 0 && i < config->listen_count; i++)
+        r = web_listener_new(config->loop, &config->listen[i], accepted, web, &web->listeners[i],
+                             error, room);
+    if (r < 0) {
+        web_free(web);
+        return r;
+    }
+    *out = web;
+    return 0;
+}
+
+static void stop_listening(struct web *web)
+{
+    for (size_t i = 0; i < web->config.listen_count; i++) {
+        web_listener_free(web->listeners[i]);
+        web->listeners[i] = NULL;
+    }
+}
+
+void web_stop(struct web *web, void (*stopped)(void *arg), void *arg)
+{
+    if (web->stopped)
+        return;
+    web->stopped = stopped;
+    web->stopped_arg = arg;
+    stop_listening(web);
+    loop_later_set(web->later);
+}
+
+void web_free(struct web *web)
+{
+    if (!web)
+        return;
+    stop_listening(web);
+    loop_later_free(web->later);
+    web->later = NULL;
+    web->stopped = NULL;
+    /*
+     * On a loop of ours libwebsockets is destroyed in two calls: the first closes its handles,
+     * whose memory is in the context, and when the loop has let go of them the second frees it.
+     */
+    for (int call = 0; call < 2 && web->context; call++) {
+        lws_context_destroy(web->context);
+        for (int turn = 0; turn < 8; turn++)
+            uv_run(loop_uv(web->config.loop), UV_RUN_NOWAIT);
+    }
+    web_files_free(web->files);
+    free(web);
+}

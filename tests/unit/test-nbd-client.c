@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The NBD client against whole conversations: the golden ones, with the server's bytes cut at every
+ * place, and one byte at a time.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+#include <errno.h>
+
+#include "proto/nbd-client.h"
+#include "vectors.h"
+
+#define ROOM     4096
+#define READ_MAX 512
+#define IDS_MAX  16
+
+/* How a step's bytes are cut: first `first`, then pieces of `then` (0: all the rest). */
+struct cut {
+    size_t first;
+    size_t then;
+};
+
+struct asked {
+    bool open;
+    bool done;
+    int slot;
+    int error;
+    uint32_t holes;
+    uint32_t length;
+    uint8_t *data; /* exactly `length`, for the sanitizer */
+};
+
+struct talk {
+    struct nbd_client client;
+    uint8_t said[ROOM];
+    size_t said_length;
+    bool ready;
+    bool failed;
+    struct asked asked[IDS_MAX];
+};
+
+static void say(struct talk *t, const uint8_t *bytes, size_t length)
+{
+    assert_true(t->said_length + length <= sizeof t->said);
+    memcpy(t->said + t->said_length, bytes, length);
+    t->said_length += length;
+}
+
+static void note_done(struct talk *t, const struct nbd_client_event *event)
+{
+    for (unsigned i = 0; i < IDS_MAX; i++) {
+        struct asked *a = &t->asked[i];
+
+        if (a->open && !a->done && a->slot == (int)event->slot) {
+            a->done = true;
+            a->error = event->error;
+            a->holes = event->holes;
+            return;
+        }
+    }
+    fail_msg("an answer for a slot that was not asked");
+}
+
+/* Feeds a copy of exactly these bytes. */
+static void feed_piece(struct talk *t, const uint8_t *bytes, size_t length)
+{
+    uint8_t *copy = malloc(length ? length : 1);
+    size_t at = 0;
+
+    assert_non_null(copy);
+    memcpy(copy, bytes, length);
+    while (at < length && !t->failed) {
+        struct nbd_client_event event;
+        ssize_t used = nbd_client_feed(&t->client, copy + at, length - at, &event);
+
+        if (used < 0) {
+            t->failed = true;
+            assert_int_equal(event.kind, NBD_CLIENT_NOTHING);
+            assert_non_null(t->client.reason);
+            break;
+        }
+        assert_true(used > 0 && (size_t)used <= length - at);
+        at += (size_t)used;
+        if (event.kind == NBD_CLIENT_SAY)
+            say(t, event.say, event.say_length);
+        else if (event.kind == NBD_CLIENT_READY)
+            t->ready = true;
+        else if (event.kind == NBD_CLIENT_DONE)
+            note_done(t, &event);
+    }
+    free(copy);
+}
+
+static void feed_cut(struct talk *t, const uint8_t *bytes, size_t length, struct cut cut)
+{
+    size_t at = cut.first < length ? cut.first : length;
+
+    feed_piece(t, bytes, at);
+    while (at < length) {
+        size_t size = cut.then && cut.then < length - at ? cut.then : length - at;
+
+        feed_piece(t, bytes + at, size);
+        at += size;
+    }
+}
+
+static void step_from(struct talk *t, const json_t *step, struct cut cut)
+{
+    uint8_t bytes[ROOM];
+    size_t length = vectors_bytes(step, "hex", bytes, sizeof bytes);
+
+    if (strcmp(vectors_text(step, "from"), "server") == 0) {
+        feed_cut(t, bytes, length, cut);
+        return;
+    }
+    assert_int_equal(t->said_length, length);
+    assert_memory_equal(t->said, bytes, length);
+    t->said_length = 0;
+}
+
+static void step_do(struct talk *t, const json_t *step)
+{
+    const char *what = vectors_text(step, "do");
+    uint8_t out[NBD_REQUEST_SIZE];
+
+    if (strcmp(what, "goodbye") == 0) {
+        say(t, out, nbd_client_goodbye(&t->client, out));
+        return;
+    }
+
+    struct asked *a = &t->asked[vectors_number(step, "id")];
+    bool read = strcmp(what, "read") == 0;
+    uint64_t offset = read ? vectors_number(step, "offset") : 0;
+
+    a->length = read ? (uint32_t)vectors_number(step, "length") : 0;
+    a->data = read ? malloc(a->length) : NULL;
+    a->open = true;
+    a->slot = nbd_client_ask(&t->client, read ? NBD_CMD_READ : NBD_CMD_FLUSH, offset, a->length,
+                             a->data, out);
+    assert_true(a->slot >= 0);
+    say(t, out, sizeof out);
+}
+
+static void step_done(struct talk *t, const json_t *step)
+{
+    struct asked *a = &t->asked[vectors_number(step, "done")];
+    uint8_t want[READ_MAX];
+
+    assert_true(a->open && a->done);
+    assert_int_equal(a->error, nbd_error_to_errno((uint32_t)vectors_number(step, "error")));
+    if (json_object_get(step, "hex")) {
+        assert_int_equal(a->length, vectors_bytes(step, "hex", want, sizeof want));
+        assert_memory_equal(a->data, want, a->length);
+    }
+    free(a->data);
+    *a = (struct asked){0};
+}
+
+static void step_ready(struct talk *t, const json_t *step)
+{
+    const json_t *want = json_object_get(step, "ready");
+    const struct nbd_client_offer *offer = &t->client.offer;
+
+    assert_true(t->ready);
+    assert_int_equal(offer->export.size, vectors_number(want, "size"));
+    assert_int_equal(offer->export.flags, vectors_number(want, "flags"));
+    assert_int_equal(offer->blocks.minimum, vectors_number(want, "minimum"));
+    assert_int_equal(offer->blocks.maximum, vectors_number(want, "maximum"));
+    assert_int_equal(offer->structured, json_is_true(json_object_get(want, "structured")));
+}
+
+static void run_step(struct talk *t, const json_t *step, struct cut cut)
+{
+    if (json_object_get(step, "from"))
+        step_from(t, step, cut);
+    else if (json_object_get(step, "do"))
+        step_do(t, step);
+    else if (json_object_get(step, "done"))
+        step_done(t, step);
+    else if (json_object_get(step, "ready"))
+        step_ready(t, step);
+    else
+        assert_true(vectors_text(step, "refused") && t->failed);
+}
+
+static void run(const json_t *conversation, struct cut cut)
+{
+    struct talk *t = calloc(1, sizeof *t);
+    json_t *step;
+    size_t index;
+    bool refused = false;
+
+    assert_non_null(t);
+    nbd_client_init(&t->client);
+    json_array_foreach(json_object_get(conversation, "steps"), index, step)
+    {
+        run_step(t, step, cut);
+        refused = json_object_get(step, "refused");
+    }
+    assert_int_equal(t->failed, refused);
+    for (unsigned i = 0; i < IDS_MAX; i++) {
+        assert_true(!t->asked[i].done);
+        free(t->asked[i].data);
+    }
+    free(t);
+}
+
+static void test_every_cut(void **state)
+{
+    json_t *all = vectors_load("nbd-conversations.json");
+    json_t *conversation;
+    size_t index;
+
+    (void)state;
+    json_array_foreach(all, index, conversation)
+    {
+        print_message("# %s\n", vectors_text(conversation, "name"));
+        /* No step of the server is longer than this. */
+        for (size_t first = 0; first < 700; first++)
+            run(conversation, (struct cut){first, 0});
+        for (size_t size = 1; size < 50; size++)
+            run(conversation, (struct cut){0, size});
+    }
+    json_decref(all);
+}
+
+/* Brings a client to transmission: 64 KiB, blocks of `block`, requests of up to 4 KiB. */
+static void begin(struct nbd_client *c, uint32_t block)
+{
+    uint8_t bytes[512];
+    struct bytes_writer w = bytes_writer(bytes, sizeof bytes);
+    struct nbd_client_event event;
+    size_t at = 0;
+
+    nbd_put_hello(&w, NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
+    nbd_put_option_reply(&w, &(struct nbd_option_reply){NBD_OPT_STRUCTURED_REPLY, NBD_REP_ACK, 0});
+    nbd_put_option_reply(
+        &w, &(struct nbd_option_reply){NBD_OPT_GO, NBD_REP_INFO, NBD_INFO_EXPORT_SIZE});
+    nbd_put_info_export(&w, &(struct nbd_export){65536, NBD_FLAG_HAS_FLAGS | NBD_FLAG_READ_ONLY});
+    nbd_put_option_reply(
+        &w, &(struct nbd_option_reply){NBD_OPT_GO, NBD_REP_INFO, NBD_INFO_BLOCK_SIZE_SIZE});
+    nbd_put_info_block_size(&w, &(struct nbd_block_size){block, 4096, 4096});
+    nbd_put_option_reply(&w, &(struct nbd_option_reply){NBD_OPT_GO, NBD_REP_ACK, 0});
+    nbd_client_init(c);
+    while (at < w.used) {
+        ssize_t used = nbd_client_feed(c, bytes + at, w.used - at, &event);
+
+        assert_true(used > 0);
+        at += (size_t)used;
+    }
+    assert_int_equal(c->phase, NBD_CLIENT_TRANSMIT);
+}
+
+static void test_asking_keeps_to_the_offer(void **state)
+{
+    struct nbd_client *c = malloc(sizeof *c);
+    uint8_t data[4096];
+    uint8_t out[NBD_REQUEST_SIZE];
+
+    (void)state;
+    assert_non_null(c);
+    nbd_client_init(c);
+    assert_int_equal(nbd_client_ask(c, NBD_CMD_READ, 0, 512, data, out), -ENOTCONN);
+    begin(c, 512);
+    assert_int_equal(nbd_client_ask(c, NBD_CMD_READ, 0, 0, data, out), -EINVAL);
+    assert_int_equal(nbd_client_ask(c, NBD_CMD_READ, 0, 100, data, out), -EINVAL);
+    assert_int_equal(nbd_client_ask(c, NBD_CMD_READ, 100, 512, data, out), -EINVAL);
+    assert_int_equal(nbd_client_ask(c, NBD_CMD_READ, 0, 4608, data, out), -EINVAL);
+    assert_int_equal(nbd_client_ask(c, NBD_CMD_READ, 65536, 512, data, out), -EINVAL);
+    assert_int_equal(nbd_client_ask(c, NBD_CMD_READ, UINT64_MAX - 511, 512, data, out), -EINVAL);
+    assert_int_equal(nbd_client_ask(c, NBD_CMD_WRITE, 0, 512, data, out), -EINVAL);
+    /* This server has no flush. */
+    assert_int_equal(nbd_client_ask(c, NBD_CMD_FLUSH, 0, 0, NULL, out), -EINVAL);
+    for (int i = 0; i < NBD_INFLIGHT_MAX; i++)
+        assert_int_equal(nbd_client_ask(c, NBD_CMD_READ, 65024, 512, data, out), i);
+    assert_int_equal(nbd_client_ask(c, NBD_CMD_READ, 0, 512, data, out), -EAGAIN);
+    free(c);
+}
+
+static void test_ranges(void **state)
+{
+    struct nbd_inflight_table table;
+    struct nbd_inflight *slot;
+
+    (void)state;
+    nbd_inflight_init(&table);
+    slot = nbd_inflight_add(&table);
+    slot->offset = 1000;
+    slot->length = 1000;
+    assert_int_equal(nbd_inflight_cover(slot, 999, 1), NBD_COVER_OUTSIDE);
+    assert_int_equal(nbd_inflight_cover(slot, 2000, 1), NBD_COVER_OUTSIDE);
+    assert_int_equal(nbd_inflight_cover(slot, 1999, 2), NBD_COVER_OUTSIDE);
+    assert_int_equal(nbd_inflight_cover(slot, 1000, 0), NBD_COVER_OUTSIDE);
+    assert_int_equal(nbd_inflight_cover(slot, UINT64_MAX, 2), NBD_COVER_OUTSIDE);
+    assert_int_equal(nbd_inflight_cover(slot, 1000, UINT32_MAX), NBD_COVER_OUTSIDE);
+    assert_int_equal(nbd_inflight_cover(slot, 1100, 100), NBD_COVER_OK);
+    assert_int_equal(nbd_inflight_cover(slot, 1100, 1), NBD_COVER_OVERLAP);
+    assert_int_equal(nbd_inflight_cover(slot, 1000, 1000), NBD_COVER_OVERLAP);
+    assert_int_equal(nbd_inflight_cover(slot, 1199, 1), NBD_COVER_OVERLAP);
+    assert_int_equal(nbd_inflight_cover(slot, 1099, 2), NBD_COVER_OVERLAP);
+    assert_int_equal(nbd_inflight_cover(slot, 1300, 700), NBD_COVER_OK);
+    assert_int_equal(slot->range_count, 2);
+    assert_int_equal(nbd_inflight_cover(slot, 1200, 100), NBD_COVER_OK);
+    assert_int_equal(slot->range_count, 1);
+    assert_false(nbd_inflight_is_whole(slot));
+    assert_int_equal(nbd_inflight_cover(slot, 1000, 100), NBD_COVER_OK);
+    assert_true(nbd_inflight_is_whole(slot));
+
+    slot = nbd_inflight_add(&table);
+    slot->length = 1000;
+    for (unsigned i = 0; i < NBD_RANGES_MAX; i++)
+        assert_int_equal(nbd_inflight_cover(slot, 2 * i, 1), NBD_COVER_OK);
+    assert_int_equal(nbd_inflight_cover(slot, 999, 1), NBD_COVER_SCATTERED);
+    for (unsigned i = 0; i < NBD_RANGES_MAX; i++)
+        assert_int_equal(nbd_inflight_cover(slot, 2 * i + 1, 1), NBD_COVER_OK);
+    assert_int_equal(nbd_inflight_cover(slot, 2 * NBD_RANGES_MAX, 1000 - 2 * NBD_RANGES_MAX),
+                     NBD_COVER_OK);
+    assert_true(nbd_inflight_is_whole(slot));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_cut),
+        cmocka_unit_test(test_asking_keeps_to_the_offer),
+        cmocka_unit_test(test_ranges),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

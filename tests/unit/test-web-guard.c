@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which Host, Origin and subprotocol headers are let in. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "transport/web-guard.h"
+
+static const char *const names[] = {"bmc7", "bmc7.example.org"};
+
+static void test_host(void **state)
+{
+    static const char *const good[] = {
+        "127.0.0.1",  "127.0.0.1:8080",  "10.1.2.3:1",       "[::1]",
+        "[::1]:8080", "[fe80::1]:65535", "localhost",        "LOCALHOST:80",
+        "bmc7",       "Bmc7:8080",       "bmc7.example.org",
+    };
+    static const char *const bad[] = {
+        "",
+        ":",
+        ":80",
+        "evil.example",
+        "bmc",
+        "bmc77",
+        "bmc7.example.org.evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "127.1",
+        "0x7f.1",
+        "2130706433",
+        "127.0.0.1:",
+        "127.0.0.1:0",
+        "127.0.0.1:65536",
+        "127.0.0.1:80x",
+        "127.0.0.1:-1",
+        "127.0.0.1:0000080",
+        "::1",
+        "[::1",
+        "[::1]x",
+        "[::1]:",
+        "[]",
+        "[",
+        "[127.0.0.1]",
+        "127.0.0.1,evil",
+        "user@127.0.0.1",
+        " localhost",
+        "localhost ",
+        "localhost:80:80",
+        "bmc7/",
+        "http://bmc7",
+    };
+    char longest[400];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        if (!web_guard_host(good[i], names, 2))
+            fail_msg("refused %s", good[i]);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        if (web_guard_host(bad[i], names, 2))
+            fail_msg("let in \"%s\"", bad[i]);
+    }
+    for (size_t i = 0; i < sizeof longest; i++)
+        longest[i] = 'a';
+    longest[sizeof longest - 1] = '\0';
+    assert_false(web_guard_host(longest, names, 2));
+    longest[0] = '[';
+    longest[sizeof longest - 2] = ']';
+    assert_false(web_guard_host(longest, names, 2));
+    assert_false(web_guard_host(NULL, names, 2));
+    assert_false(web_guard_host("bmc7", NULL, 0));
+}
+
+static void test_origin(void **state)
+{
+    (void)state;
+    assert_true(web_guard_origin("http://127.0.0.1:8080", "127.0.0.1:8080"));
+    assert_true(web_guard_origin("https://bmc7", "bmc7"));
+    assert_true(web_guard_origin("HTTP://Bmc7", "bmc7"));
+    assert_true(web_guard_origin("http://[::1]:80", "[::1]:80"));
+    assert_false(web_guard_origin("http://127.0.0.1:8081", "127.0.0.1:8080"));
+    assert_false(web_guard_origin("http://127.0.0.1", "127.0.0.1:8080"));
+    assert_false(web_guard_origin("http://evil.example", "127.0.0.1:8080"));
+    assert_false(web_guard_origin("http://127.0.0.1:8080.evil.example", "127.0.0.1:8080"));
+    assert_false(web_guard_origin("http://127.0.0.1:8080/", "127.0.0.1:8080"));
+    assert_false(web_guard_origin("ftp://127.0.0.1:8080", "127.0.0.1:8080"));
+    assert_false(web_guard_origin("null", "127.0.0.1:8080"));
+    assert_false(web_guard_origin("", ""));
+    assert_false(web_guard_origin("http://", ""));
+    assert_false(web_guard_origin(NULL, "127.0.0.1:8080"));
+    assert_false(web_guard_origin("http://127.0.0.1:8080", NULL));
+}
+
+static void test_list(void **state)
+{
+    (void)state;
+    assert_true(web_guard_list_has("platter.media.1", "platter.media.1"));
+    assert_true(web_guard_list_has("a, platter.media.1,b", "platter.media.1"));
+    assert_true(web_guard_list_has(" \tplatter.media.1 ", "platter.media.1"));
+    assert_false(web_guard_list_has("platter.media.12", "platter.media.1"));
+    assert_false(web_guard_list_has("platter.media", "platter.media.1"));
+    assert_false(web_guard_list_has(",,", "platter.media.1"));
+    assert_false(web_guard_list_has("", "platter.media.1"));
+    assert_false(web_guard_list_has(NULL, "platter.media.1"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_host),
+        cmocka_unit_test(test_origin),
+        cmocka_unit_test(test_list),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
