@@ -6,7 +6,7 @@
  * data-state, data-bytes, data-code and data-reason on <platter-app> say the same to programs.
  */
 import { inspectImage } from '@platter/nbd-server';
-import { PlatterActivity, Samples } from './activity.js';
+import { PlatterActivity } from './activity.js';
 import { mayRest, stayAwake } from './awake.js';
 import { PlatterDisc } from './disc.js';
 import { h, setText } from './dom.js';
@@ -16,6 +16,7 @@ import { describeEnd, type Ending } from './endings.js';
 import { formatBytes, formatSpeed } from './format.js';
 import type { FromWorker, Kind, SessionEnd, ToWorker } from './messages.js';
 import { type Choice, PlatterPicker } from './picker.js';
+import { Samples } from './samples.js';
 import { fetchSlots, mediaUrl, type Slot } from './slots.js';
 
 const POLL_INTERVAL = 3000;
@@ -254,10 +255,10 @@ class PlatterApp extends HTMLElement {
 
 function inUse({ name, medium }: Slot): { title: string; text: string } {
   if (!medium) return { title: `${name} is in use`, text: 'It will be free again in a moment.' };
-  const what = `“${medium.name}”, ${formatBytes(medium.size)}, as a ${medium.kind === 'cd' ? 'CD' : 'disk'}`;
+  const what = `${formatBytes(medium.size)}, as a ${medium.kind === 'cd' ? 'CD' : 'disk'}`;
   return {
-    title: `${name} is in use`,
-    text: `${what}, is in it. It is free when that page disconnects.`,
+    title: `“${medium.name}” is in it`,
+    text: `Another page holds it (${what}); the drive is free when that page disconnects.`,
   };
 }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /** A session as the person sees it: what is in the drive, and what the machine does with it. */
-import { PlatterActivity, type Samples } from './activity.js';
+import { PlatterActivity } from './activity.js';
 import { h, setText } from './dom.js';
 import { formatBytes, formatSpeed, formatTime } from './format.js';
 import type { Kind, SessionState } from './messages.js';
+import type { Samples } from './samples.js';
 
 export const STATE_WORDS: Record<SessionState, string> = {
   connecting: 'Connecting…',
@@ -45,7 +46,7 @@ export class PlatterDrive extends HTMLElement {
   );
   readonly #disconnect = h(
     'button',
-    { type: 'button', class: 'button main', id: 'disconnect', click: () => this.ondisconnect() },
+    { type: 'button', class: 'button', id: 'disconnect', click: () => this.ondisconnect() },
     'Disconnect',
   );
 

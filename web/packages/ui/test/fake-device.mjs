@@ -26,6 +26,7 @@ class DeviceSocket {
   #socket;
   #bytes = Buffer.alloc(0);
   #closed = false;
+  #closing = false;
   onbinary = () => {};
   onclose = () => {};
 
@@ -55,6 +56,7 @@ class DeviceSocket {
     payload.writeUInt16BE(code);
     payload.write(reason, 2);
     this.#frame(8, payload);
+    this.#closing = true;
   }
 
   /** Hangs up without a goodbye. */
@@ -63,7 +65,7 @@ class DeviceSocket {
   }
 
   #frame(opcode, payload) {
-    if (this.#closed || this.#socket.destroyed) return;
+    if (this.#closed || this.#closing || this.#socket.destroyed) return;
     const head = payload.length < 126 ? Buffer.alloc(2) : Buffer.alloc(4);
     head[0] = 0x80 | opcode;
     head[1] = Math.min(payload.length, 126);
