@@ -32,10 +32,11 @@ if [ "$(id -u)" = 0 ]; then
         die "the user $user cannot reach $top; clone the project where everybody may read"
 fi
 
+run=$(mktemp -d /tmp/platter-run.XXXXXX)
+chown "$user" "$run"
+trap 'rm -rf "$run"' EXIT
+
 if [ -z "$config" ]; then
-    run=$(mktemp -d "/tmp/platter-run.XXXXXX")
-    chown "$user" "$run"
-    trap 'rm -rf "$run"' EXIT
     export_name=unix
     if machine_has_gadget; then
         export_name=kernel
@@ -59,39 +60,47 @@ TEXT
     chmod a+r "$config"
 fi
 
-keep=$top/tools/dev/keep.sh
-helper_pid=
+# usage: keep NAME COMMAND... — in the background until $line, its pipe's other end, is closed.
+keep() {
+    local pipe=$run/$1.line
+    mkfifo "$pipe"
+    "${as_root[@]}" "$top/tools/dev/keep.sh" "$@" <"$pipe" &
+    exec {line}>"$pipe"
+}
+
+as_root=()
+helper_line=
+helper_job=
 if grep -Eq '^[[:space:]]*export[[:space:]]*=[[:space:]]*kernel' "$config"; then
-    as_root=()
     if [ "$(id -u)" != 0 ]; then
         say "platter-helper connects /dev/nbdN and builds the USB gadget; sudo starts it as root."
         sudo -v
         as_root=(sudo)
     fi
-    "${as_root[@]}" install -d -m 755 /run/platter-dev
-    exec {helper_line}> >("${as_root[@]}" "$keep" platter-helper \
-        "$top/build/src/priv/platter-helper" --config "$config")
-    helper_pid=$!
+    keep platter-helper "$top/build/src/priv/platter-helper" --config "$config"
+    helper_job=$!
+    helper_line=$line
+    as_root=()
 fi
-exec {daemon_line}> >(
-    # The helper outlives the daemon, so the daemon must not hold its line open.
-    if [ -n "$helper_pid" ]; then exec {helper_line}>&-; fi
-    exec "$keep" platterd "${as_user[@]}" "$top/build/src/daemon/platterd" --config "$config"
-)
-daemon_pid=$!
+keep platterd "${as_user[@]}" "$top/build/src/daemon/platterd" --config "$config"
+daemon_job=$!
+daemon_line=$line
+
+# usage: end JOB LINE
+end() {
+    local line=$2
+    exec {line}>&-
+    while kill -0 "$1" 2>/dev/null; do wait "$1" || true; done
+}
 
 # The daemon first, so that it takes its drives away in good order.
 stop() {
     trap : INT TERM
-    exec {daemon_line}>&-
-    while kill -0 "$daemon_pid" 2>/dev/null; do wait "$daemon_pid" || true; done
-    if [ -n "$helper_pid" ]; then
-        exec {helper_line}>&-
-        while kill -0 "$helper_pid" 2>/dev/null; do wait "$helper_pid" || true; done
-    fi
+    end "$daemon_job" "$daemon_line"
+    if [ -n "$helper_job" ]; then end "$helper_job" "$helper_line"; fi
 }
 trap 'stop; exit 0' INT TERM
 # shellcheck disable=SC2086
-wait -n $daemon_pid $helper_pid || true
+wait -n $daemon_job $helper_job || true
 stop
 die "one of the programs could not be kept running; it says why above"
