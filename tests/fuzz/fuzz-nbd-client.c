@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The NBD client against anything. The first byte of an input says how its rest is cut (low half,
+ * 0: not at all) and what goes before it (high half): nothing, or a lawful handshake with
+ * structured or with simple replies, so that an input need not find one by itself. As many requests
+ * as there may be are kept open, each with memory of exactly its length.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/nbd-client.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define SIZE 65536u
+
+struct driver {
+    struct nbd_client client;
+    uint8_t *data[NBD_INFLIGHT_MAX];
+    uint32_t length[NBD_INFLIGHT_MAX];
+    unsigned asked;
+};
+
+static void require(bool truth)
+{
+    if (!truth)
+        abort();
+}
+
+static void ask_all(struct driver *d)
+{
+    for (;;) {
+        uint8_t out[NBD_REQUEST_SIZE];
+        unsigned n = d->asked++;
+        uint32_t length = (uint32_t[]){1, 512, 4096, 7}[n % 4];
+        uint64_t offset = (n * 4096u) % (SIZE - 4096);
+        uint8_t *memory = malloc(length);
+
+        require(memory);
+
+        int slot = nbd_client_ask(&d->client, NBD_CMD_READ, offset, length, memory, out);
+
+        if (slot < 0) {
+            free(memory);
+            return;
+        }
+        require(slot < NBD_INFLIGHT_MAX && !d->data[slot]);
+        d->data[slot] = memory;
+        d->length[slot] = length;
+        if (n % 4 == 3)
+            nbd_client_ask(&d->client, NBD_CMD_FLUSH, 0, 0, NULL, out);
+    }
+}
+
+/* False when the machine has failed. */
+static bool feed(struct driver *d, const uint8_t *data, size_t size, size_t cut)
+{
+    while (size > 0) {
+        size_t piece = cut && cut < size ? cut : size;
+        struct nbd_client_event event;
+        ssize_t used = nbd_client_feed(&d->client, data, piece, &event);
+
+        if (used < 0) {
+            require(d->client.reason && d->client.phase == NBD_CLIENT_FAILED);
+            return false;
+        }
+        require(used > 0 && (size_t)used <= piece);
+        data += used;
+        size -= (size_t)used;
+        if (event.kind == NBD_CLIENT_SAY)
+            require(event.say_length > 0 && event.say_length <= sizeof event.say);
+        if (event.kind == NBD_CLIENT_DONE) {
+            require(event.slot < NBD_INFLIGHT_MAX && event.error <= 0);
+            require(!d->data[event.slot] || event.holes <= d->length[event.slot]);
+            free(d->data[event.slot]);
+            d->data[event.slot] = NULL;
+        }
+        if (event.kind == NBD_CLIENT_READY || event.kind == NBD_CLIENT_DONE)
+            ask_all(d);
+    }
+    return true;
+}
+
+static void put_handshake(struct bytes_writer *w, bool modern)
+{
+    const struct nbd_export export = {SIZE, NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH};
+    uint32_t answer = modern ? NBD_REP_ACK : NBD_REP_ERR_UNSUP;
+
+    nbd_put_hello(w, NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
+    nbd_put_option_reply(w, &(struct nbd_option_reply){NBD_OPT_STRUCTURED_REPLY, answer, 0});
+    if (modern) {
+        nbd_put_option_reply(
+            w, &(struct nbd_option_reply){NBD_OPT_GO, NBD_REP_INFO, NBD_INFO_EXPORT_SIZE});
+        nbd_put_info_export(w, &export);
+    }
+    nbd_put_option_reply(w, &(struct nbd_option_reply){NBD_OPT_GO, answer, 0});
+    if (!modern)
+        nbd_put_export_reply(w, &export, false);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct driver *d = calloc(1, sizeof *d);
+    uint8_t handshake[256];
+    struct bytes_writer w = bytes_writer(handshake, sizeof handshake);
+
+    require(d);
+    nbd_client_init(&d->client);
+    if (size > 0) {
+        unsigned before = data[0] >> 4 & 3;
+
+        if (before > 0)
+            put_handshake(&w, before == 1);
+        require(feed(d, handshake, w.used, 0));
+        feed(d, data + 1, size - 1, data[0] & 15);
+    }
+    for (unsigned i = 0; i < NBD_INFLIGHT_MAX; i++)
+        free(d->data[i]);
+    free(d);
+    return 0;
+}
