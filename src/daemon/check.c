@@ -1,47 +1,240 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * platterd --check: looks, changes nothing, and says one line for each thing that a drive needs.
+ * platterd --check: one line a thing, "ok" or "no" first, and behind every "no" what to do about
+ * it. It looks and changes nothing: no module is loaded, no address is listened on for longer than
+ * it takes to try, and it needs no more rights than platterd itself.
  */
 #include "daemon/check.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
-#include <stdio.h>
+#include <netdb.h>
+#include <stdarg.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "config/config.h"
+#include "daemon/probe.h"
 
-/* Prints what is there, or what is not and why. Whether it is there. */
-static int check_path(const char *what, const char *path, int mode, const char *mend)
+struct check {
+    const struct config *config;
+    const char *root;
+    const char *release;
+    FILE *out;
+};
+
+/* What a kernel export stands on. */
+struct kernel_side {
+    bool drivers;
+    bool helper;
+    unsigned controllers;
+    unsigned free_controllers;
+};
+
+__attribute__((format(printf, 3, 4))) static bool say(const struct check *c, bool good,
+                                                      const char *format, ...)
 {
-    if (access(path, mode) == 0) {
-        printf("good  %s: %s\n", what, path);
-        return 1;
+    va_list args;
+
+    va_start(args, format);
+    fputs(good ? "ok  " : "no  ", c->out);
+    vfprintf(c->out, format, args);
+    fputc('\n', c->out);
+    va_end(args);
+    return good;
+}
+
+static bool check_directory(const struct check *c, const char *what, const char *path, int mode,
+                            const char *mend)
+{
+    if (access(path, mode) == 0)
+        return say(c, true, "%s: %s", what, path);
+    return say(c, false, "%s: %s: %s; %s", what, path, strerror(errno), mend);
+}
+
+static int try_listen(const struct config_listen *at)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
+    struct addrinfo *found = NULL;
+    cleanup_fd int fd = -1;
+    char port[8];
+    int yes = 1;
+    int r = 0;
+
+    snprintf(port, sizeof port, "%u", at->port);
+    if (getaddrinfo(at->host, port, &hints, &found) != 0)
+        return -EADDRNOTAVAIL;
+    fd = socket(found->ai_family, found->ai_socktype | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        r = -errno;
+    else if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) < 0 ||
+             (found->ai_family == AF_INET6 &&
+              setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof yes) < 0) ||
+             bind(fd, found->ai_addr, found->ai_addrlen) < 0)
+        r = -errno;
+    freeaddrinfo(found);
+    return r;
+}
+
+static void check_listen(const struct check *c, const struct config_listen *at)
+{
+    const char *left = strchr(at->host, ':') ? "[" : "";
+    const char *right = left[0] ? "]" : "";
+    int r = try_listen(at);
+
+    if (r == 0)
+        say(c, true, "page: http://%s%s%s:%u/", left, at->host, right, at->port);
+    else if (r == -EADDRINUSE)
+        say(c, false,
+            "page: %s%s%s:%u is in use by a platterd that runs already, or by another program; "
+            "then choose another port in [daemon] listen",
+            left, at->host, right, at->port);
+    else
+        say(c, false, "page: %s%s%s:%u: %s; choose another address in [daemon] listen", left,
+            at->host, right, at->port, strerror(-r));
+}
+
+/* `wanted_by`: what it is for, in the line's own words. */
+static bool check_driver(const struct check *c, const char *module, const char *option,
+                         const char *wanted_by)
+{
+    switch (probe_driver(c->root, c->release, module)) {
+    case PROBE_THERE:
+        return say(c, true, "%s (%s)", module, wanted_by);
+    case PROBE_LOADABLE:
+        return say(c, true, "%s (%s): not loaded; platter-helper does it (modprobe %s%s)", module,
+                   wanted_by, module, option);
+    case PROBE_MISSING:
+        break;
     }
-    printf("bad   %s: %s: %s; %s\n", what, path, strerror(errno), mend);
-    return 0;
+    return say(c, false,
+               "%s (%s): the kernel %s has no such driver; install its modules package or build "
+               "it, or use export = unix",
+               module, wanted_by, c->release);
+}
+
+static void check_controllers(const struct check *c, struct kernel_side *side)
+{
+    struct probe_controller found;
+
+    while (probe_controller(c->root, side->controllers, &found) == 0) {
+        side->controllers++;
+        if (found.gadget[0] == '\0') {
+            side->free_controllers++;
+            say(c, true, "USB device controller %s: free, link %s", found.name, found.state);
+        } else if (strncmp(found.gadget, "platter-", strlen("platter-")) == 0) {
+            side->free_controllers++;
+            say(c, true, "USB device controller %s: carries Platter's own %s, link %s", found.name,
+                found.gadget, found.state);
+        } else {
+            say(c, false,
+                "USB device controller %s: in use by the gadget %s; remove that "
+                "(/sys/kernel/config/usb_gadget/%s) or leave it and use another controller",
+                found.name, found.gadget, found.gadget);
+        }
+    }
+    if (side->controllers > 0)
+        return;
+    if (probe_is_raspberry_pi(c->root))
+        say(c, false,
+            "USB device controller: none; put dtoverlay=dwc2,dr_mode=peripheral into config.txt, "
+            "restart, and connect the machine to the USB-C port (Pi 4, 5) or the inner one (Zero)");
+    else
+        say(c, false,
+            "USB device controller: none; enable the board's (device tree: dr_mode = "
+            "\"peripheral\"), or load dummy_hcd to try it out on this machine alone");
+}
+
+static bool check_helper(const struct check *c)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    cleanup_fd int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    const char *path = c->config->helper_socket;
+
+    snprintf(at.sun_path, sizeof at.sun_path, "%s", path);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&at, sizeof at) == 0)
+        return say(c, true, "platter-helper: answers at %s", path);
+    if (errno == EACCES || errno == EPERM)
+        return say(c, false,
+                   "platter-helper: does not admit this user at %s; run platterd as the user that "
+                   "[helper] user names (%s)",
+                   path, c->config->helper_user);
+    return say(c, false, "platter-helper: %s: %s; start it (systemctl start platter-helper)", path,
+               strerror(errno));
+}
+
+static void check_kernel_side(const struct check *c, struct kernel_side *side)
+{
+    bool nbd = check_driver(c, "nbd", " max_part=0", "the block device");
+    bool composite = check_driver(c, "libcomposite", "", "USB gadgets");
+    bool storage = check_driver(c, "usb_f_mass_storage", "", "the USB drive");
+
+    side->drivers = nbd && composite && storage;
+    /* Not needed yet, so it decides nothing. */
+    check_driver(c, "usb_f_fs", "", "FunctionFS, which no export uses yet");
+    check_controllers(c, side);
+    side->helper = check_helper(c);
+}
+
+static bool check_slot(const struct check *c, size_t n, bool runtime,
+                       const struct kernel_side *side, unsigned *kernel_slots)
+{
+    const struct config_slot *slot = &c->config->slots[n];
+
+    if (strcmp(slot->export_name, "unix") == 0)
+        return runtime ? say(c, true, "slot %zu, %s: nbd+unix:///?socket=%s", n, slot->name,
+                             slot->socket_path)
+                       : say(c, false, "slot %zu, %s: needs the runtime directory", n, slot->name);
+    if (!side->drivers || !side->helper)
+        return say(c, false, "slot %zu, %s: needs what is missing above", n, slot->name);
+    if (++*kernel_slots > side->free_controllers)
+        return say(c, false,
+                   "slot %zu, %s: needs a USB device controller of its own, and %u of %u are left "
+                   "for Platter",
+                   n, slot->name, side->free_controllers, side->controllers);
+    return say(c, true, "slot %zu, %s: a USB drive", n, slot->name);
+}
+
+static bool wants_kernel(const struct config *config)
+{
+    for (size_t i = 0; i < config->slot_count; i++) {
+        if (strcmp(config->slots[i].export_name, "kernel") == 0)
+            return true;
+    }
+    return false;
+}
+
+int check_report(const struct config *config, const char *root, const char *release, FILE *out)
+{
+    struct check c = {.config = config, .root = root, .release = release, .out = out};
+    struct kernel_side side = {0};
+    unsigned kernel_slots = 0;
+    bool all = true;
+    bool runtime;
+
+    runtime = check_directory(&c, "runtime directory", config->runtime_dir, W_OK | X_OK,
+                              "create it for the user that platterd runs as");
+    check_directory(&c, "page", config->page_dir, R_OK | X_OK,
+                    "install the page, or name its directory with [daemon] page");
+    for (size_t i = 0; i < config->listen_count; i++)
+        check_listen(&c, &config->listen[i]);
+    if (wants_kernel(config))
+        check_kernel_side(&c, &side);
+    for (size_t i = 0; i < config->slot_count; i++)
+        all = check_slot(&c, i, runtime, &side, &kernel_slots) && all;
+    return all ? 0 : 1;
 }
 
 int check_run(const struct config *config)
 {
-    unsigned drives = 0;
-    int runtime = check_path("runtime directory", config->runtime_dir, W_OK | X_OK,
-                             "create it for the user that platterd runs as");
+    struct utsname system;
 
-    check_path("page", config->page_dir, R_OK | X_OK,
-               "install the page or name its directory with page =");
-    for (size_t i = 0; i < config->slot_count; i++) {
-        const struct config_slot *slot = &config->slots[i];
-
-        if (strcmp(slot->export_name, "unix") == 0) {
-            printf("%s  slot %zu, %s: unix export at %s\n", runtime ? "good" : "bad ", i,
-                   slot->name, slot->socket_path);
-            drives += (unsigned)runtime;
-        } else {
-            printf("slot %zu, %s: kernel export:\n", i, slot->name);
-            drives += (unsigned)check_path("platter-helper", config->helper_socket, W_OK,
-                                           "start platter-helper as root");
-        }
-    }
-    return drives > 0 ? 0 : 1;
+    if (uname(&system) < 0)
+        snprintf(system.release, sizeof system.release, "unknown");
+    return check_report(config, "", system.release, stdout);
 }
