@@ -186,8 +186,9 @@ static void ws_free(struct stream *s)
     ws->freed = true;
     ws->busy++;
     ws_finish_outs(ws, -ECANCELED);
-    ws_drop_notes(ws);
     ws->busy--;
+    if (!ws->closing || !ws->wsi)
+        ws_drop_notes(ws);
     if (ws->wsi && ws->closing)
         lws_callback_on_writable(ws->wsi);
     else if (ws->wsi && !ws->heard_goodbye)
@@ -274,7 +275,8 @@ static int ws_write(struct ws *ws)
         int sent;
 
         outs_end = note->after;
-        if (note->after <= ws->outs_sent) {
+        /* The outs before it may also have been taken back, by stream_free(). */
+        if (note->after <= ws->outs_sent || list_is_empty(&ws->outs)) {
             list_remove(&note->link);
             ws->note_count--;
             sent = lws_write(ws->wsi, note->text + LWS_PRE, note->length, LWS_WRITE_TEXT);

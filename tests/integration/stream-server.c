@@ -16,7 +16,7 @@
 #include "base/loop.h"
 #include "transport/web.h"
 
-#define FLOOD 256
+#define FLOOD 64
 
 struct far_end {
     struct stream *stream;
@@ -25,6 +25,7 @@ struct far_end {
     unsigned outs, outs_failed; /* done with, so far */
     unsigned sent;
     bool paused;
+    bool closed; /* by us: it goes with its last out */
 };
 
 struct echo {
@@ -54,10 +55,14 @@ static void echo_done(struct stream_out *out, int error)
 {
     struct echo *e = (struct echo *)out;
 
-    e->far_end->outs++;
+    struct far_end *f = e->far_end;
+
+    f->outs++;
     if (error)
-        e->far_end->outs_failed++;
+        f->outs_failed++;
     free(e);
+    if (f->closed && f->outs == f->sent)
+        far_end_free(f);
 }
 
 /* The first byte goes out as the head, the rest as data. */
@@ -102,6 +107,7 @@ static void on_data(void *owner, const uint8_t *bytes, size_t length)
         stream_close(f->stream, STREAM_CLOSE_FAILED, "The helper was lost.");
         stream_tell(f->stream, "{\"state\":\"late\"}");
         send_copy(f, bytes, length);
+        f->closed = true;
         return;
     }
     if (mode_is(f, "flood") && f->sent == 0) {
@@ -112,6 +118,7 @@ static void on_data(void *owner, const uint8_t *bytes, size_t length)
             stream_tell(f->stream, "{\"state\":\"flood\"}");
         }
         stream_close(f->stream, STREAM_CLOSE_SHUTDOWN, "The device is stopping.");
+        f->closed = true;
         return;
     }
     send_copy(f, bytes, length);

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stream over a WebSocket at its worst moments, with stream-server as its owner: what
+base/stream.h promises must hold when calls come from inside events and when nobody reads."""
+import os
+import time
+
+import pytest
+
+from ws_client import BINARY, CLOSE, TEXT, Closed, WebSocket, frame
+
+
+@pytest.fixture
+def server(programs, workdir):
+    page = workdir / "page"
+    page.mkdir()
+    (page / "index.html").write_text("page")
+    program = programs.start("stream-server", [
+        programs.install("tests/integration/stream-server"), page])
+    program.port = int(program.wait_for(r"the page is at http://127\.0\.0\.1:(\d+)/")[1])
+    return program
+
+
+def connect(server, mode):
+    ws = WebSocket(server.port, f"/api/slots/0/media?kind=disk&name={mode}")
+    assert ws.status == 101
+    assert ws.message() == (TEXT, b'{"state":"opening"}')
+    return ws
+
+
+def test_echo_in_every_shape(server):
+    """What went in comes out, however it is cut into messages, fragments and packets."""
+    data = os.urandom(300_000)
+    with connect(server, "echo") as ws:
+        for size in (1, 125, 126, 65535, 65536, 131000, 300_000):
+            ws.send(frame(BINARY, data[:size]))
+            assert ws.binary(size) == data[:size]
+        ws.send(frame(BINARY, data[:1000], final=False) + frame(9, b"x")
+                + frame(0, data[1000:2000], final=False) + frame(0, data[2000:3000]))
+        assert ws.binary(3000) == data[:3000]
+        for byte in frame(BINARY, data[:50]):
+            ws.send(bytes([byte]))
+        assert ws.binary(50) == data[:50]
+        ws.send(frame(CLOSE, b"\x03\xe8"))
+        assert ws.goodbye() == (1000, "")
+    server.wait_for("echo: closed orderly: it disconnected")
+    done = server.wait_for(r"echo: sent (\d+) done (\d+) failed (\d+) open 0")
+    assert done[1] == done[2] and done[3] == "0"
+
+
+def test_pauses(server):
+    """Held back again and again: nothing comes while it is not wanted, and nothing is lost."""
+    data = os.urandom(1 << 20)
+    with connect(server, "pauses") as ws:
+        ws.send(b"".join(frame(BINARY, data[at:at + 5000]) for at in range(0, len(data), 5000)))
+        assert ws.binary(len(data)) == data
+
+
+def test_bytes_before_the_answer(server):
+    """RFC 6455 (4.1) forbids a page to speak before it has the answer to its request, and
+    libwebsockets spoils what it says then. It harms nobody else."""
+    with WebSocket(server.port, "/api/slots/0/media?kind=disk&name=pauses",
+                   tail=frame(BINARY, b"a" * 3000) + frame(BINARY, b"b" * 3000)) as ws:
+        assert ws.status == 101
+        ws.binary(1)
+    with connect(server, "echo") as ws:
+        ws.send(frame(BINARY, b"x"))
+        assert ws.binary(1) == b"x"
+
+
+def test_freed_inside_an_event(server):
+    with connect(server, "free") as ws:
+        ws.send(frame(BINARY, b"x" * 100) * 50)
+        with pytest.raises((Closed, ConnectionError)) as ended:
+            ws.message()
+        assert getattr(ended.value, "code", 1006) == 1006
+    server.wait_for("free: sent 1 done 1 failed 1 open 0")
+
+
+def test_closed_and_freed_inside_an_event(server):
+    with connect(server, "close-and-free") as ws:
+        ws.send(frame(BINARY, b"x" * 100) * 50)
+        assert ws.goodbye() == (4001, "The machine ejected the drive.")
+    server.wait_for("close-and-free: sent 0 done 0 failed 0 open 0")
+
+
+def test_closed_and_freed_at_once(server):
+    with connect(server, "busy") as ws:
+        assert ws.goodbye() == (4003, "Slot is in use")
+
+
+def test_what_is_queued_goes_before_the_goodbye(server):
+    """Texts keep their place among the bytes; what comes after close() is answered, not sent."""
+    with connect(server, "close-after-echo") as ws:
+        ws.send(frame(BINARY, b"x" * 40_000))
+        assert ws.message() == (TEXT, b'{"state":"before"}')
+        got = b""
+        while len(got) < 40_000:
+            opcode, payload = ws.message()
+            assert opcode == BINARY
+            got += payload
+        assert ws.message() == (TEXT, b'{"state":"after"}')
+        assert ws.goodbye() == (4004, "The helper was lost.")
+
+
+def test_a_page_that_does_not_read(server):
+    """64 MiB queued, then a goodbye: it is given up after two seconds, and others go on."""
+    with connect(server, "flood") as ws:
+        ws.send(frame(BINARY, b"x"))
+        start = time.monotonic()
+        while "flood: sent" not in server.text():
+            assert time.monotonic() - start < 8, "it waits for a page that does not read"
+            with connect(server, "echo") as other:
+                other.send(frame(BINARY, b"y"))
+                assert other.binary(1) == b"y"
+        server.wait_for(r"flood: sent 64 done 64 failed \d+ ")
+
+
+def test_a_page_that_reads_slowly_but_does(server):
+    """The queue drains into a reader that keeps up, whole and before the goodbye."""
+    with connect(server, "flood") as ws:
+        ws.send(frame(BINARY, b"x"))
+        total = 0
+        try:
+            while True:
+                opcode, payload = ws.message()
+                total += len(payload) if opcode == BINARY else 0
+        except Closed as closed:
+            assert (closed.code, closed.reason) in ((1001, "The device is stopping."),
+                                                    (1006, "end of file"))
+    assert total > 1 << 20
