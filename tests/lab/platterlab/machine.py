@@ -37,15 +37,22 @@ class VirtualMachine:
     def start(self, host: str, port: int, display: list[str] | None = None) -> None:
         """Switches it on, its USB port connected to the usbredirect server at host:port. `display`
         is QEMU's, in place of none."""
-        arguments = ["-M", "pc", "-m", str(self._memory), "-vga", "std"]
-        arguments += display or ["-display", "none"]
-        # With nothing to boot from, SeaBIOS tries again by itself.
-        arguments += ["-boot", "strict=on,reboot-timeout=5000"]
-        arguments += ["-device", "qemu-xhci"]
+        arguments = ["-device", "qemu-xhci"]
         # reconnect: the drive may come and go while the machine runs.
         arguments += ["-chardev", f"socket,id=usb,host={host},port={port},reconnect=1"]
         arguments += ["-device", "usb-redir,chardev=usb,id=drive,bootindex=0"]
-        self._qemu.start(arguments)
+        self._switch_on(arguments, display)
+
+    def start_with_cd(self, uri: str) -> None:
+        """Switches it on without a USB port, the image at `uri` (nbd+unix:///...) in a CD drive."""
+        self._switch_on(["-drive", f"file={uri},format=raw,media=cdrom,readonly=on"], None)
+
+    def _switch_on(self, arguments: list[str], display: list[str] | None) -> None:
+        common = ["-M", "pc", "-m", str(self._memory), "-vga", "std"]
+        common += display or ["-display", "none"]
+        # With nothing to boot from, SeaBIOS tries again by itself.
+        common += ["-boot", "strict=on,reboot-timeout=5000"]
+        self._qemu.start([*common, *arguments])
 
     def screen_url(self) -> str:
         """Where a browser finds the screen, if its display is `-vnc ...,websocket=on`."""
