@@ -121,7 +121,7 @@ class ChunkOutside(FarEnd):
 
 class ChunkBefore(FarEnd):
     def reply_read(self, cookie, offset, length):
-        return data_chunk(cookie, offset - 1, bytes(length))
+        return data_chunk(cookie, (offset - 1) % (1 << 64), bytes(length))
 
 
 class HugeChunk(FarEnd):

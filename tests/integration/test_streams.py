@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from ws_client import BINARY, CLOSE, TEXT, Closed, WebSocket, frame
+from harness import wait_until
+from ws_client import BINARY, CLOSE, PING, PONG, TEXT, Closed, WebSocket, frame
 
 
 @pytest.fixture
@@ -128,3 +129,22 @@ def test_a_page_that_reads_slowly_but_does(server):
             assert (closed.code, closed.reason) in ((1001, "The device is stopping."),
                                                     (1006, "end of file"))
     assert total > 1 << 20
+
+
+def test_dead_pages_are_noticed(server):
+    """One that answers pings stays, also when it says nothing else; one that does not is gone
+    within 25 seconds and the time a timer takes."""
+    with connect(server, "echo") as alive, connect(server, "dead") as dead:
+        dead.socket.settimeout(40)
+        alive.socket.settimeout(40)
+        start = time.monotonic()
+        while "dead: closed" not in server.text():
+            assert time.monotonic() - start < 35
+            opcode, payload = alive.frame()
+            assert opcode == PING
+            alive.send(frame(PONG, payload))
+            wait_until(lambda: "dead: closed" in server.text() or time.monotonic() - start < 20,
+                       "the dead page is noticed", 15)
+        assert "dead: closed disorderly: its connection broke" in server.text()
+        alive.send(frame(BINARY, b"x"))
+        assert alive.binary(1) == b"x"
