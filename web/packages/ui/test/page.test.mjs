@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: Apache-2.0
+// The built page (web/dist) in a real headless Chromium, before a pretended device: what a person
+// sees in each case. Files really change on disk here.
+import { execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, rename, rm, truncate, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { chromium } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { newSlot, startDevice } from './fake-device.mjs';
+
+const MiB = 1 << 20;
+const executablePath = process.env.PLATTER_CHROMIUM ?? '/usr/bin/chromium';
+const noSandbox = process.getuid() === 0 || process.env.PLATTER_NO_SANDBOX === '1';
+const WAIT = { timeout: 15_000 };
+
+let browser;
+let device;
+let page;
+let directory;
+let complaints;
+
+beforeAll(async () => {
+  if (!existsSync(new URL('../../../dist/index.html', import.meta.url))) {
+    throw new Error('web/dist is not there; run "npm run build" first.');
+  }
+  if (!existsSync(executablePath))
+    throw new Error(`There is no ${executablePath}; install chromium.`);
+  const flags = ['--disable-gpu', '--disable-dev-shm-usage', '--disable-background-networking'];
+  flags.push('--no-first-run', '--disable-component-update', '--disable-sync');
+  if (noSandbox) flags.push('--no-sandbox');
+  browser = await chromium.launch({ executablePath, args: flags });
+}, 60_000);
+
+afterAll(() => browser?.close());
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'platter-page-'));
+  device = await startDevice(0);
+  page = await browser.newPage();
+  complaints = [];
+  page.on('pageerror', (error) => complaints.push(String(error)));
+  page.on('console', (message) => {
+    if (/Content Security Policy|CSP/.test(message.text())) complaints.push(message.text());
+  });
+});
+
+afterEach(async () => {
+  await page.close();
+  device.close();
+  await rm(directory, { recursive: true });
+  expect(complaints).toEqual([]);
+});
+
+async function image(name, head = '', size = 32 * MiB) {
+  const path = join(directory, name);
+  await writeFile(
+    path,
+    Buffer.alloc(64 * 1024, 7).fill(head, 0, Buffer.byteLength(head, 'latin1'), 'latin1'),
+  );
+  await truncate(path, size);
+  return path;
+}
+
+const state = (wanted) =>
+  page.waitForFunction(
+    (now) => document.querySelector('platter-app')?.dataset.state === now,
+    wanted,
+    WAIT,
+  );
+const bytesRead = (least) =>
+  page.waitForFunction(
+    (now) => Number(document.querySelector('platter-app').dataset.bytes) >= now,
+    least,
+    WAIT,
+  );
+const pick = (path) => page.locator('#file').setInputFiles(path);
+const connect = () => page.getByRole('button', { name: 'Connect', exact: true }).click(WAIT);
+const notice = () => page.locator('div.notice').textContent(WAIT);
+
+async function open() {
+  await page.goto(`http://127.0.0.1:${device.port}/`);
+  await page.getByText('Drive 1 is empty').waitFor(WAIT);
+}
+
+async function serve(path) {
+  await open();
+  await pick(path);
+  await connect();
+  await state('serving');
+}
+
+describe('choosing', () => {
+  test('a CD image is offered as a CD, as a disk if the person wants', async () => {
+    const path = await image('größe 100%.iso');
+    const bytes = Buffer.from('\x01CD001\x01', 'latin1');
+    const { open: openFile } = await import('node:fs/promises');
+    const file = await openFile(path, 'r+');
+    await file.write(bytes, 0, bytes.length, 32768);
+    await file.close();
+    await open();
+    await pick(path);
+    await page.getByText('33.6 MB · CD image').waitFor(WAIT);
+    expect(await page.getByRole('radio', { name: 'CD' }).isChecked()).toBe(true);
+    await page.getByRole('radio', { name: 'Disk' }).check({ force: true });
+    await connect();
+    await state('serving');
+    expect(device.sessions[0]).toMatchObject({ name: 'größe 100%.iso', kind: 'disk' });
+  });
+
+  test('a compressed image is refused in one sentence, and never connected', async () => {
+    await open();
+    await pick(await image('x.img', '\xfd7zXZ\0'));
+    await page.getByText('This is an xz archive, which the machine could not read').waitFor(WAIT);
+    expect(await page.getByRole('button', { name: 'Connect', exact: true }).count()).toBe(0);
+  });
+
+  test('a file can be dropped anywhere', async () => {
+    await open();
+    await page.evaluate(() => {
+      const data = new DataTransfer();
+      data.items.add(new File([new Uint8Array(4096).fill(1)], 'dropped.img'));
+      const event = { dataTransfer: data, bubbles: true, cancelable: true };
+      document.body.dispatchEvent(new DragEvent('drop', event));
+    });
+    await page.getByRole('heading', { name: 'dropped.img' }).waitFor(WAIT);
+  });
+
+  test('everything can be done from the keyboard', async () => {
+    await open();
+    await pick(await image('x.img'));
+    await page.keyboard.press('Enter'); // the focus is on Connect
+    await state('serving');
+    await page.keyboard.press('Enter'); // and now on Disconnect
+    await state('ended');
+  });
+});
+
+describe('a session', () => {
+  test('shows what is read, and where programs find it', async () => {
+    await serve(await image('x.img'));
+    await bytesRead(4 * MiB);
+    expect(await page.locator('#uri').inputValue()).toBe(
+      'nbd+unix:///?socket=/run/platter/slot0.sock',
+    );
+    expect(await page.locator('platter-disc path.read4').count()).toBeGreaterThan(5);
+    await page.waitForFunction(() => /^● .* read · Platter$/.test(document.title), null, WAIT);
+    await page.getByRole('button', { name: 'Copy' }).click();
+    await page.getByRole('button', { name: 'Copied' }).waitFor(WAIT);
+  });
+
+  test('Disconnect says goodbye with 1000, and the next session works', async () => {
+    await serve(await image('x.img'));
+    await page.getByRole('button', { name: 'Disconnect' }).click();
+    await state('ended');
+    expect(await notice()).toContain('Disconnected');
+    await expect.poll(() => device.sessions[0].closed?.code).toBe(1000);
+    await connect();
+    await state('serving');
+    expect(device.sessions.length).toBe(2);
+  });
+
+  test('leaving asks first', async () => {
+    await serve(await image('x.img'));
+    const asked = new Promise((resolve) => page.once('dialog', resolve));
+    await page.evaluate(() => setTimeout(() => location.reload(), 0));
+    const dialog = await asked;
+    expect(dialog.type()).toBe('beforeunload');
+    await dialog.dismiss();
+    await state('serving');
+  });
+
+  const closings = [
+    [4001, 'The tray was opened.', 'Ejected by the machine'],
+    [4002, 'It is larger than 2.36 GB; offer it as a disk.', 'The device refused this image'],
+    [4004, 'The helper is gone.', 'Something failed on the device'],
+    [1001, 'platterd is stopping.', 'The device is stopping'],
+  ];
+  for (const [code, reason, title] of closings) {
+    test(`the device closes with ${code}: its reason is shown`, async () => {
+      await serve(await image('x.img'));
+      device.sessions[0].socket.close(code, reason);
+      await state('ended');
+      expect(await notice()).toContain(title);
+      expect(await notice()).toContain(reason);
+    });
+  }
+
+  test('a line that breaks is told from a goodbye', async () => {
+    await serve(await image('x.img'));
+    device.sessions[0].socket.cut();
+    await state('ended');
+    expect(await notice()).toContain('The connection was lost');
+  });
+});
+
+describe('a file that changes while it is served', () => {
+  const changes = [
+    ['is appended to', async (path) => writeFile(path, 'more', { flag: 'a' })],
+    ['is cut', async (path) => truncate(path, 5 * MiB)],
+    ['is deleted', async (path) => rm(path)],
+    ['is moved away', async (path) => rename(path, `${path}.old`)],
+    [
+      'is written anew',
+      async (path) =>
+        execFileSync('dd', ['if=/dev/zero', `of=${path}`, 'bs=1M', 'count=32', 'status=none']),
+    ],
+    ['gets another date', async (path) => utimes(path, new Date(), new Date(Date.now() + 60_000))],
+  ];
+  for (const [name, change] of changes) {
+    test(`${name}: an orderly end, plain words`, async () => {
+      const path = await image('x.img');
+      await serve(path);
+      await bytesRead(MiB);
+      await change(path);
+      await state('ended');
+      expect(await notice()).toContain('The file changed on disk');
+      expect(await notice()).toContain('choose the file again');
+      await expect.poll(() => device.sessions[0].closed?.code).toBe(4100);
+      await page.getByRole('heading', { name: 'Choose an image' }).waitFor(WAIT);
+    });
+  }
+});
+
+describe('the drives', () => {
+  test('a drive that is in use says what is in it, and becomes free by itself', async () => {
+    const medium = { name: 'other.iso', kind: 'cd', size: 12e6, read_only: true };
+    device.slots = [{ ...newSlot(0, 'Drive 1'), state: 'serving', medium }];
+    await page.goto(`http://127.0.0.1:${device.port}/`);
+    await page.getByText('“other.iso” is in it').waitFor(WAIT);
+    await pick(await image('x.img'));
+    const button = page.getByRole('button', { name: 'Connect', exact: true });
+    await button.waitFor(WAIT);
+    expect(await button.isDisabled()).toBe(true);
+    device.slots = [newSlot(0, 'Drive 1')];
+    await expect.poll(() => button.isDisabled(), WAIT).toBe(false);
+  });
+
+  test('of several drives one is chosen', async () => {
+    device.slots = [newSlot(0, 'Upper'), newSlot(1, 'Lower')];
+    await page.goto(`http://127.0.0.1:${device.port}/`);
+    await page.getByRole('radio', { name: 'Lower' }).check({ force: true, ...WAIT });
+    await pick(await image('x.img'));
+    await connect();
+    await state('serving');
+    expect(device.slots[1].state).toBe('serving');
+  });
+
+  test('a device that does not answer is said, and found again', async () => {
+    device.answering = false;
+    await page.goto(`http://127.0.0.1:${device.port}/`);
+    await page.getByText('This page cannot reach the device').waitFor(WAIT);
+    device.answering = true;
+    await page.getByText('Drive 1 is empty').waitFor(WAIT);
+  });
+});
