@@ -31,8 +31,10 @@
 #define DEFAULT_CONFIG  "/etc/platter/platter.conf"
 #define STOP_LIMIT_MS   10000
 #define SLOT_MEMORY_MAX (16u * 1024 * 1024)
-/* Enough for every connection and slot; more would only let a leak grow. */
+/* Enough for every connection and slot; more would only let a leak grow. With fewer than
+ * FILES_LEAST connections could not all be accepted. */
 #define FILES_WANTED 1024
+#define FILES_LEAST  256
 
 struct daemon {
     struct config config;
@@ -319,6 +321,11 @@ static int process_harden(void)
             log_error("the limit on open files cannot be raised: %s", strerror(errno));
             return -1;
         }
+    }
+    if (files.rlim_cur < FILES_LEAST) {
+        log_error("this process may open only %lu files; allow it %d (ulimit -n, LimitNOFILE=)",
+                  (unsigned long)files.rlim_cur, FILES_LEAST);
+        return -1;
     }
     signal(SIGPIPE, SIG_IGN);
     return 0;
