@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The helper's edges: what its socket lets in, and what its locks and records hold. */
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "priv/listener.h"
+#include "priv/record.h"
+
+static char directory[] = "/tmp/platter-edge-XXXXXX";
+
+static int set_up(void **state)
+{
+    (void)state;
+    memcpy(directory + sizeof directory - 7, "XXXXXX", 6);
+    return mkdtemp(directory) ? 0 : -1;
+}
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *where)
+{
+    (void)st;
+    (void)kind;
+    (void)where;
+    return remove(path);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    return nftw(directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+/* A connection that came through the listener: [0] is the client's end, [1] the helper's. */
+static void connect_pair(uid_t user, int ends[2])
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    int listener;
+
+    snprintf(at.sun_path, sizeof at.sun_path, "%s/helper.sock", directory);
+    listener = listener_open(at.sun_path, user);
+    assert_true(listener >= 0);
+    ends[0] = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(ends[0], (struct sockaddr *)&at, sizeof at), 0);
+    ends[1] = listener_accept(listener, user);
+    close(listener);
+}
+
+static void send_with(int to, const void *data, size_t length, const int *fds, size_t count)
+{
+    union {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(8 * sizeof(int))];
+    } control = {0};
+    struct iovec piece = {.iov_base = (void *)(uintptr_t)data, .iov_len = length};
+    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+
+    if (count > 0) {
+        struct cmsghdr *c;
+
+        message.msg_control = &control;
+        message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+        c = CMSG_FIRSTHDR(&message);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(count * sizeof(int));
+        memcpy(CMSG_DATA(c), fds, count * sizeof(int));
+    }
+    assert_int_equal(sendmsg(to, &message, MSG_NOSIGNAL), length);
+}
+
+static int count_fds(void)
+{
+    int count = 0;
+
+    for (int fd = 0; fd < 256; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+static void test_good_message_with_its_socket(void **state)
+{
+    struct privmsg m = {.type = PRIVMSG_ATTACH, .slot = 1, .id = 4, .size = 512};
+    uint8_t bytes[PRIVMSG_SIZE_MAX];
+    size_t length = privmsg_encode(&m, bytes);
+    struct privmsg out;
+    int ends[2];
+    int pair[2];
+    int fd = -1;
+
+    (void)state;
+    connect_pair(geteuid(), ends);
+    assert_true(ends[1] >= 0);
+    assert_int_equal(listener_receive(ends[1], &out, &fd), -EAGAIN);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    send_with(ends[0], bytes, length, pair, 1);
+    assert_int_equal(listener_receive(ends[1], &out, &fd), 0);
+    assert_int_equal(out.slot, 1);
+    assert_true(fd >= 0);
+    assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+    close(fd);
+    close(pair[0]);
+    close(pair[1]);
+    close(ends[0]);
+    assert_int_equal(listener_receive(ends[1], &out, &fd), -ECONNRESET);
+    close(ends[1]);
+}
+
+/* Whatever comes along with nonsense is closed with it. */
+static void test_nonsense_leaves_no_descriptor(void **state)
+{
+    struct privmsg m = {.type = PRIVMSG_ATTACH, .slot = 1, .id = 4, .size = 512};
+    uint8_t bytes[PRIVMSG_SIZE_MAX + 1] = {0};
+    size_t length = privmsg_encode(&m, bytes);
+    struct privmsg out;
+    int ends[2];
+    int pair[2];
+    int datagrams[2];
+    int many[6];
+    int file = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int before;
+    int fd = -1;
+
+    (void)state;
+    connect_pair(geteuid(), ends);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, datagrams), 0);
+    for (size_t i = 0; i < 6; i++)
+        many[i] = pair[0];
+    before = count_fds();
+    send_with(ends[0], bytes, length - 1, pair, 1);
+    assert_int_equal(listener_receive(ends[1], &out, &fd), -EBADMSG);
+    send_with(ends[0], bytes, sizeof bytes, pair, 1);
+    assert_int_equal(listener_receive(ends[1], &out, &fd), -EBADMSG);
+    send_with(ends[0], bytes, length, pair, 2);
+    assert_int_equal(listener_receive(ends[1], &out, &fd), -EBADMSG);
+    send_with(ends[0], bytes, length, many, 6);
+    assert_int_equal(listener_receive(ends[1], &out, &fd), -EBADMSG);
+    send_with(ends[0], bytes, length, &file, 1);
+    assert_int_equal(listener_receive(ends[1], &out, &fd), -EBADMSG);
+    send_with(ends[0], bytes, length, datagrams, 1);
+    assert_int_equal(listener_receive(ends[1], &out, &fd), -EBADMSG);
+    assert_int_equal(fd, -1);
+    assert_int_equal(count_fds(), before);
+    for (size_t i = 0; i < 2; i++) {
+        close(ends[i]);
+        close(pair[i]);
+        close(datagrams[i]);
+    }
+    close(file);
+}
+
+static void test_strangers_are_refused(void **state)
+{
+    int ends[2];
+
+    (void)state;
+    /* Root is always let in, so this can only be tried by somebody else. */
+    if (geteuid() != 0) {
+        connect_pair(geteuid() + 1, ends);
+        assert_int_equal(ends[1], -EPERM);
+    } else {
+        connect_pair(4711, ends);
+        assert_true(ends[1] >= 0);
+        close(ends[1]);
+    }
+    close(ends[0]);
+}
+
+static void test_lock_is_one_holders(void **state)
+{
+    int first = record_lock(directory, 3);
+
+    (void)state;
+    assert_true(first >= 0);
+    assert_int_equal(record_lock(directory, 3), -EBUSY);
+    close(record_lock(directory, 4));
+    close(first);
+    first = record_lock(directory, 3);
+    assert_true(first >= 0);
+    close(first);
+    assert_int_equal(record_lock("/no/such/place", 3), -ENOENT);
+}
+
+static void test_record_there_and_back(void **state)
+{
+    struct record r = {.nbd = 7, .pid = 1234, .udc = "fe980000.usb"};
+    struct record out;
+
+    (void)state;
+    assert_int_equal(record_read(directory, 0, &out), -ENOENT);
+    assert_int_equal(out.nbd, -1);
+    assert_int_equal(record_write(directory, 0, &r), 0);
+    assert_int_equal(record_read(directory, 0, &out), 0);
+    assert_int_equal(out.nbd, 7);
+    assert_int_equal(out.pid, 1234);
+    assert_string_equal(out.udc, "fe980000.usb");
+    r.udc[0] = '\0';
+    assert_int_equal(record_write(directory, 0, &r), 0);
+    assert_int_equal(record_read(directory, 0, &out), 0);
+    assert_string_equal(out.udc, "");
+    assert_int_equal(record_remove(directory, 0), 0);
+    assert_int_equal(record_remove(directory, 0), 0);
+    assert_int_equal(record_read(directory, 0, &out), -ENOENT);
+}
+
+static void test_record_that_makes_no_sense(void **state)
+{
+    static const char *const texts[] = {"",
+                                        "nbd",
+                                        "nbd 1\n",
+                                        "nbd -2\npid 1\nudc x\n",
+                                        "nbd 1\npid x\nudc x\n",
+                                        "nbd 1\npid 1\nwhat\n"};
+    char path[128];
+    struct record out;
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/slot-0.state", directory);
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        FILE *file = fopen(path, "w");
+
+        assert_non_null(file);
+        fputs(texts[i], file);
+        fclose(file);
+        assert_int_equal(record_read(directory, 0, &out), -EBADMSG);
+        assert_int_equal(out.nbd, -1);
+    }
+}
+
+#define EDGE_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        EDGE_TEST(test_good_message_with_its_socket), EDGE_TEST(test_nonsense_leaves_no_descriptor),
+        EDGE_TEST(test_strangers_are_refused),        EDGE_TEST(test_lock_is_one_holders),
+        EDGE_TEST(test_record_there_and_back),        EDGE_TEST(test_record_that_makes_no_sense),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The helper's client, against a helper that is this test: a SEQPACKET socket served by hand. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/loop.h"
+#include "priv/priv.h"
+#include "proto/privmsg.h"
+
+struct world {
+    char path[64];
+    struct loop *loop;
+    struct priv *priv;
+    struct loop_timer *limit;
+    struct loop_timer *step;
+    bool (*until)(struct world *w);
+    bool timed_out;
+    int listener;
+    int line; /* the helper's end of the connection */
+    struct priv_watch watch;
+    /* What was heard. */
+    char order[16]; /* 'a' attach done, 'd' detach done, 'g' gone */
+    int attach_error;
+    int detach_error;
+    int gone_error;
+    char device[16];
+    char reason[256];
+};
+
+static void note(struct world *w, char what)
+{
+    size_t n = strlen(w->order);
+
+    assert_true(n + 1 < sizeof w->order);
+    w->order[n] = what;
+    w->order[n + 1] = '\0';
+}
+
+static void attach_done(void *arg, const struct priv_reply *reply)
+{
+    struct world *w = arg;
+
+    note(w, 'a');
+    w->attach_error = reply->error;
+    snprintf(w->device, sizeof w->device, "%s", reply->device);
+    snprintf(w->reason, sizeof w->reason, "%s", reply->reason);
+}
+
+static void detach_done(void *arg, const struct priv_reply *reply)
+{
+    struct world *w = arg;
+
+    note(w, 'd');
+    w->detach_error = reply->error;
+}
+
+static void gone(void *arg, int error, const char *reason)
+{
+    struct world *w = arg;
+
+    (void)reason;
+    note(w, 'g');
+    w->gone_error = error;
+}
+
+static void give_up(void *arg)
+{
+    struct world *w = arg;
+
+    w->timed_out = true;
+    loop_stop(w->loop);
+}
+
+static void look(void *arg)
+{
+    struct world *w = arg;
+
+    if (w->until(w))
+        loop_stop(w->loop);
+    else
+        loop_timer_set(w->step, 1);
+}
+
+/* Runs the loop until the condition holds. */
+static void run_until(struct world *w, bool (*until)(struct world *w))
+{
+    w->until = until;
+    loop_timer_set(w->limit, 10000);
+    loop_timer_set(w->step, 0);
+    assert_int_equal(loop_run(w->loop), 0);
+    loop_timer_stop(w->limit);
+    loop_timer_stop(w->step);
+    assert_false(w->timed_out);
+}
+
+static void helper_listen(struct world *w)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+
+    snprintf(at.sun_path, sizeof at.sun_path, "%s", w->path);
+    unlink(w->path);
+    w->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_int_equal(bind(w->listener, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(w->listener, 4), 0);
+}
+
+static void helper_die(struct world *w)
+{
+    if (w->line >= 0)
+        close(w->line);
+    if (w->listener >= 0)
+        close(w->listener);
+    w->line = w->listener = -1;
+    unlink(w->path);
+}
+
+static bool helper_accepts(struct world *w)
+{
+    w->line = accept4(w->listener, NULL, NULL, SOCK_CLOEXEC);
+    return w->line >= 0;
+}
+
+static struct privmsg helper_hears(struct world *w)
+{
+    uint8_t bytes[PRIVMSG_SIZE_MAX];
+    struct privmsg m;
+    ssize_t got = recv(w->line, bytes, sizeof bytes, 0);
+
+    assert_true(got > 0);
+    assert_int_equal(privmsg_decode(bytes, (size_t)got, &m), 0);
+    return m;
+}
+
+static void helper_says(struct world *w, enum privmsg_type type, uint32_t id, int error)
+{
+    struct privmsg m = {.type = type, .slot = 1, .id = id, .error = error, .device = 3};
+    uint8_t bytes[PRIVMSG_SIZE_MAX];
+
+    if (error)
+        m.device = PRIVMSG_NO_DEVICE;
+    privmsg_set_reason(&m, error ? "Because." : "");
+    assert_true(send(w->line, bytes, privmsg_encode(&m, bytes), 0) > 0);
+}
+
+static int set_up(void **state)
+{
+    static struct world w;
+
+    memset(&w, 0, sizeof w);
+    w.line = w.listener = -1;
+    snprintf(w.path, sizeof w.path, "/tmp/platter-priv-%d.sock", (int)getpid());
+    assert_int_equal(loop_new(&w.loop), 0);
+    assert_int_equal(loop_timer_new(w.loop, give_up, &w, &w.limit), 0);
+    assert_int_equal(loop_timer_new(w.loop, look, &w, &w.step), 0);
+    w.watch = (struct priv_watch){.gone = gone, .arg = &w};
+    *state = &w;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct world *w = *state;
+
+    priv_free(w->priv);
+    helper_die(w);
+    loop_timer_free(w->limit);
+    loop_timer_free(w->step);
+    loop_free(w->loop);
+    return 0;
+}
+
+static void begin(struct world *w)
+{
+    assert_int_equal(priv_new(w->loop, w->path, &w->priv), 0);
+    priv_watch_slot(w->priv, 1, &w->watch);
+}
+
+static void attach(struct world *w)
+{
+    struct medium medium = {.kind = MEDIUM_CD, .size = 4096, .read_only = true};
+    int pair[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    close(pair[0]);
+    priv_attach(w->priv, 1, &medium, pair[1], attach_done, w);
+}
+
+static bool heard_one(struct world *w)
+{
+    return strlen(w->order) >= 1;
+}
+
+static bool heard_two(struct world *w)
+{
+    return strlen(w->order) >= 2;
+}
+
+static bool heard_three(struct world *w)
+{
+    return strlen(w->order) >= 3;
+}
+
+static void test_attach_and_detach(void **state)
+{
+    struct world *w = *state;
+    struct privmsg m;
+
+    helper_listen(w);
+    begin(w);
+    assert_true(helper_accepts(w));
+    attach(w);
+    m = helper_hears(w);
+    assert_int_equal(m.type, PRIVMSG_ATTACH);
+    assert_int_equal(m.kind, MEDIUM_CD);
+    assert_true(m.read_only && m.size == 4096 && m.slot == 1);
+    helper_says(w, PRIVMSG_REPLY, m.id, 0);
+    run_until(w, heard_one);
+    assert_int_equal(w->attach_error, 0);
+    assert_string_equal(w->device, "nbd3");
+    priv_detach(w->priv, 1, true, detach_done, w);
+    m = helper_hears(w);
+    assert_true(m.type == PRIVMSG_DETACH && m.link_alive);
+    helper_says(w, PRIVMSG_REPLY, m.id, 0);
+    run_until(w, heard_two);
+    assert_string_equal(w->order, "ad");
+    assert_int_equal(w->detach_error, 0);
+}
+
+static void test_detach_behind_an_attach_under_way(void **state)
+{
+    struct world *w = *state;
+    struct privmsg a;
+    struct privmsg d;
+
+    helper_listen(w);
+    begin(w);
+    assert_true(helper_accepts(w));
+    attach(w);
+    priv_detach(w->priv, 1, false, detach_done, w);
+    a = helper_hears(w);
+    d = helper_hears(w);
+    helper_says(w, PRIVMSG_REPLY, a.id, -ECANCELED);
+    helper_says(w, PRIVMSG_REPLY, d.id, 0);
+    run_until(w, heard_two);
+    assert_string_equal(w->order, "ad");
+    assert_int_equal(w->attach_error, -ECANCELED);
+}
+
+static void test_no_helper_then_one(void **state)
+{
+    struct world *w = *state;
+
+    begin(w);
+    attach(w);
+    assert_string_equal(w->order, "");
+    run_until(w, heard_one);
+    assert_int_equal(w->attach_error, -ENOTCONN);
+    assert_non_null(strstr(w->reason, w->path));
+    assert_non_null(strstr(w->reason, "start it"));
+    /* It comes up: the next request finds it at once, without waiting for the back-off. */
+    helper_listen(w);
+    attach(w);
+    assert_true(helper_accepts(w));
+    helper_says(w, PRIVMSG_REPLY, helper_hears(w).id, 0);
+    run_until(w, heard_two);
+    assert_int_equal(w->attach_error, 0);
+}
+
+static void test_reconnects_by_itself(void **state)
+{
+    struct world *w = *state;
+
+    helper_listen(w);
+    begin(w);
+    assert_true(helper_accepts(w));
+    helper_die(w);
+    helper_listen(w);
+    run_until(w, helper_accepts);
+}
+
+/* Requests end first, then the watch hears. */
+static void test_helper_dies(void **state)
+{
+    struct world *w = *state;
+
+    helper_listen(w);
+    begin(w);
+    assert_true(helper_accepts(w));
+    attach(w);
+    helper_says(w, PRIVMSG_REPLY, helper_hears(w).id, 0);
+    run_until(w, heard_one);
+    priv_detach(w->priv, 1, true, detach_done, w);
+    helper_die(w);
+    run_until(w, heard_three);
+    assert_string_equal(w->order, "adg");
+    assert_int_equal(w->detach_error, -ECONNRESET);
+    assert_int_equal(w->gone_error, -ECONNRESET);
+}
+
+static void test_drive_is_gone(void **state)
+{
+    struct world *w = *state;
+
+    helper_listen(w);
+    begin(w);
+    assert_true(helper_accepts(w));
+    /* Of a slot with no drive this is no news. */
+    helper_says(w, PRIVMSG_GONE, 0, -ENODEV);
+    attach(w);
+    helper_says(w, PRIVMSG_REPLY, helper_hears(w).id, 0);
+    run_until(w, heard_one);
+    helper_says(w, PRIVMSG_GONE, 0, -ENODEV);
+    run_until(w, heard_two);
+    assert_string_equal(w->order, "ag");
+    assert_int_equal(w->gone_error, -ENODEV);
+}
+
+static void test_helper_of_another_version(void **state)
+{
+    struct world *w = *state;
+
+    helper_listen(w);
+    begin(w);
+    assert_true(helper_accepts(w));
+    attach(w);
+    assert_int_equal(send(w->line, "\x02\x03nonsense", 10, 0), 10);
+    run_until(w, heard_one);
+    assert_int_equal(w->attach_error, -ECONNRESET);
+    assert_non_null(strstr(w->reason, "another version"));
+}
+
+static void test_free_completes_what_is_open(void **state)
+{
+    struct world *w = *state;
+
+    helper_listen(w);
+    begin(w);
+    assert_true(helper_accepts(w));
+    attach(w);
+    priv_free(w->priv);
+    w->priv = NULL;
+    assert_string_equal(w->order, "a");
+    assert_int_equal(w->attach_error, -ECANCELED);
+}
+
+#define PRIV_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        PRIV_TEST(test_attach_and_detach),
+        PRIV_TEST(test_detach_behind_an_attach_under_way),
+        PRIV_TEST(test_no_helper_then_one),
+        PRIV_TEST(test_reconnects_by_itself),
+        PRIV_TEST(test_helper_dies),
+        PRIV_TEST(test_drive_is_gone),
+        PRIV_TEST(test_helper_of_another_version),
+        PRIV_TEST(test_free_completes_what_is_open),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
