@@ -20,6 +20,7 @@ import { Samples } from './samples.js';
 import { fetchSlots, mediaUrl, type Slot } from './slots.js';
 
 const POLL_INTERVAL = 3000;
+const SETTLE_TIME = 800;
 
 interface RunningSession {
   worker: Worker;
@@ -192,6 +193,7 @@ class PlatterApp extends HTMLElement {
     this.dataset.reason = end.reason;
     this.#render();
     void this.#poll();
+    setTimeout(() => void this.#poll(), SETTLE_TIME); // by then the device has put it all away
   }
 
   // What is seen -----------------------------------------------------------------------------------
@@ -224,12 +226,12 @@ class PlatterApp extends HTMLElement {
     let title = '';
     let text = '';
     let isBad = true;
-    if (isOut && this.#unreachable) {
-      title = 'This page cannot reach the device';
-      text = `${location.hostname} does not answer; check its network. The page goes on trying.`;
-    } else if (isOut && this.#ending) {
+    if (isOut && this.#ending) {
       ({ title, text } = this.#ending);
       isBad = !this.#ending.calm;
+    } else if (isOut && this.#unreachable) {
+      title = 'This page cannot reach the device';
+      text = `${location.hostname} does not answer; check its network. The page goes on trying.`;
     } else if (isOut && slot && !isFree) {
       ({ title, text } = inUse(slot));
       isBad = false;
