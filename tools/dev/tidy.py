@@ -33,7 +33,7 @@ def flags_of(entry):
 def key_of(entry):
     text = subprocess.run(["clang", *flags_of(entry), "-E", "-C"], cwd=entry["directory"],
                           capture_output=True, check=True).stdout
-    config = (TOP / ".clang-tidy").read_bytes()
+    config = (TOP / ".clang-tidy").read_bytes() + (TOP / "tests/.clang-tidy").read_bytes()
     return hashlib.sha256(b"\0".join([config, entry["command"].encode(), text])).hexdigest()
 
 
