@@ -24,7 +24,7 @@ static char directory[] = "/tmp/platter-edge-XXXXXX";
 static int set_up(void **state)
 {
     (void)state;
-    memcpy(directory + sizeof directory - 7, "XXXXXX", 6);
+    snprintf(directory, sizeof directory, "/tmp/platter-edge-XXXXXX");
     return mkdtemp(directory) ? 0 : -1;
 }
 
