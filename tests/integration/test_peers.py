@@ -9,7 +9,9 @@ import hashlib
 import json
 import random
 import shutil
+import socket
 import subprocess
+import time
 
 import nbd
 import pytest
@@ -23,9 +25,9 @@ SIZE = 9_000_007  # not a multiple of anything
 class Relay:
     """A running relay: where its drive is, and what it said."""
 
-    def __init__(self, program, socket):
-        self.program, self.socket = program, socket
-        self.uri = f"nbd+unix:///?socket={socket}"
+    def __init__(self, program, path):
+        self.program, self.socket = program, path
+        self.uri = f"nbd+unix:///?socket={path}"
 
     def connect(self, structured=True):
         handle = nbd.NBD()
@@ -38,25 +40,25 @@ class Relay:
 def far_end(programs, workdir):
     """Starts nbdkit, listening on a unix socket; a function of its arguments."""
     def start(*argv):
-        socket = workdir / f"far-{len(programs.started)}.sock"
-        programs.start("nbdkit", ["nbdkit", "-f", "--exit-with-parent", "-U", socket, *argv])
-        wait_until(socket.is_socket, "nbdkit listens")
-        return socket
+        path = workdir / f"far-{len(programs.started)}.sock"
+        programs.start("nbdkit", ["nbdkit", "-f", "--exit-with-parent", "-U", path, *argv])
+        wait_until(path.is_socket, "nbdkit listens")
+        return path
     return start
 
 
 @pytest.fixture
 def relay(programs, workdir, build):
-    """Starts the relay before a far end's socket; stopped before it, for nbdkit waits for clients."""
+    """Starts the relay before a far end's socket. It ends first, for nbdkit waits for clients."""
     started = []
 
     def start(far_socket, *argv):
-        socket = workdir / f"relay-{len(programs.started)}.sock"
+        path = workdir / f"relay-{len(programs.started)}.sock"
         program = programs.start(
-            "test-relay", [build / RELAY, "--connect", far_socket, "--listen", socket, *argv])
+            "test-relay", [build / RELAY, "--connect", far_socket, "--listen", path, *argv])
         started.append(program)
         program.wait_for(r"ready nbd\+unix:")
-        return Relay(program, socket)
+        return Relay(program, path)
     yield start
     for program in started:
         program.stop()
@@ -116,10 +118,10 @@ def test_every_far_end_gives_the_same_bytes(kind, far_end, relay, image):
 @pytest.fixture
 def qemu_nbd(programs, workdir, image):
     """qemu-nbd, serving the image; it reads holes as such, and rounds the size up to sectors."""
-    socket = workdir / "qemu.sock"
-    programs.start("qemu-nbd", ["qemu-nbd", "-r", "-t", "-f", "raw", "-k", socket, image])
-    wait_until(socket.is_socket, "qemu-nbd listens")
-    return socket
+    path = workdir / "qemu.sock"
+    programs.start("qemu-nbd", ["qemu-nbd", "-r", "-t", "-f", "raw", "-k", path, image])
+    wait_until(path.is_socket, "qemu-nbd listens")
+    return path
 
 
 def test_qemu_nbd_as_the_far_end(qemu_nbd, relay, image):
@@ -281,6 +283,48 @@ def test_a_far_end_that_dies_ends_the_relay(far_end, relay, programs):
     assert not here.socket.exists()
     with pytest.raises(nbd.Error):
         handle.pread(512, 0)
+
+
+@pytest.fixture
+def listener(workdir):
+    """A far end that the test itself speaks for: a listening socket."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(workdir / "far.sock"))
+        listening.listen()
+        yield listening
+
+
+def test_a_mute_far_end_is_given_up(listener, programs, workdir, build):
+    program = programs.start("test-relay", [build / RELAY, "--connect", workdir / "far.sock",
+                                            "--listen", workdir / "drive.sock"])
+    begun = time.monotonic()
+    mute, _ = listener.accept()
+    mute.sendall(b"NBDMAGICIHAVEOPT\0\3")
+    assert program.wait(timeout=25) == 1
+    assert 14 < time.monotonic() - begun < 20
+    assert "did not finish the NBD handshake within 15 seconds" in program.text()
+    mute.close()
+
+
+def test_a_lying_far_end_is_left(listener, programs, workdir, build):
+    program = programs.start("test-relay", [build / RELAY, "--connect", workdir / "far.sock",
+                                            "--listen", workdir / "drive.sock"])
+    liar, _ = listener.accept()
+    liar.sendall(b"NBDMAGICIHAVEOPT\0\3")
+    assert liar.recv(20, socket.MSG_WAITALL)[-16:-8] == b"IHAVEOPT"
+    liar.sendall(b"no option reply at all")
+    assert program.wait() == 1
+    assert "lost: 4 broken: the far end answered an option with no option reply" in program.text()
+    liar.close()
+
+
+def test_little_memory_is_enough(far_end, relay, image):
+    here = relay(far_end("-r", "file", image), "--memory", (2 << 20) + (128 << 10))
+    assert digest(run("nbdcopy", here.uri, "-")) == digest(image.read_bytes())
+    handle = here.connect()
+    assert digest(handle.pread(SIZE, 0)) == digest(image.read_bytes())
+    handle.shutdown()
+    assert here.program.stop() == 0, here.program.text()
 
 
 def test_sixteen_connections_and_no_more(far_end, relay):
