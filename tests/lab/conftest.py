@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -19,6 +20,8 @@ from platterlab.errors import LabUnavailable
 from platterlab.machine import VirtualMachine
 from platterlab.net import TapNetwork
 from platterlab.platter import Platter
+
+sys.path.insert(0, str(platter_parts.CHECKOUT / "tests/e2e"))
 
 
 @contextlib.contextmanager

@@ -100,7 +100,6 @@ def run_virtual(port: int) -> int:
     print("Starting two machines in QEMU; this takes half a minute ...", flush=True)
     with virtual_demo(port) as (_, _, server):
         print(f"\n    Open in your browser:  {server.url}\n\nCtrl-C ends the demo.", flush=True)
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         with contextlib.suppress(KeyboardInterrupt):
             while True:
                 signal.pause()
@@ -111,16 +110,19 @@ def run_virtual(port: int) -> int:
 def run_once() -> int:
     """The whole demo without a person: its page answers, an ISO is picked, the machine boots."""
     sys.path.insert(0, str(CHECKOUT / "tests/e2e"))
-    from page import Page
+    from page import Page, PageError
 
     with virtual_demo(0) as (demo, machine, server):
         for part in ("", "demo.js", "novnc/core/rfb.js", "start.json", "state.json"):
-            urllib.request.urlopen(server.url + part, timeout=20).close()
-        with Page(demo.platter.url) as page:
-            page.choose(ISO, "cd")
-            page.connect()
-            machine.wait_for_text("GNU GRUB")
-            page.disconnect()
+            with urllib.request.urlopen(server.url + part, timeout=20) as answer:
+                answer.read()
+        try:
+            with Page(demo.platter.url, ISO, "cd") as page:
+                page.wait_for_state("serving")
+                machine.wait_for_text("GNU GRUB")
+                page.disconnect()
+        except PageError as error:
+            raise LabError(str(error)) from error
         deadline = time.monotonic() + 20
         while demo.state()["plugged"] or demo.platter.status()["state"] != "idle":
             if time.monotonic() > deadline:
@@ -135,6 +137,7 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="go all the way by itself, and exit")
     parser.add_argument("--port", type=int, default=8100, help="of the demo's page, if it is free")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         if arguments.once:
             return run_once()
@@ -142,6 +145,9 @@ def main() -> int:
     except (LabError, LabUnavailable) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\nThe demo was ended before it had begun.", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

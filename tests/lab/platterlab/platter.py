@@ -115,11 +115,12 @@ class Platter:
         """For each program and its workers: (descriptors open, resident KiB)."""
         said = self._bmc.run(
             """for d in /proc/[0-9]*; do
-                   name=$(cat $d/comm 2>/dev/null) || continue
+                   read -r name <"$d/comm" || continue
                    case $name in platter*) ;; *) continue ;; esac
-                   rss=$(sed -n 's/^VmRSS:[^0-9]*\\([0-9]*\\).*/\\1/p' $d/status)
-                   echo "$name.${d##*/}" $(ls $d/fd | wc -l) $rss
-               done"""
+                   set -- "$d"/fd/*
+                   while read -r word rest; do [ "$word" = VmRSS: ] && break; done <"$d/status"
+                   echo "$name.${d##*/} $# ${rest% kB}"
+               done 2>/dev/null"""
         )
         rows = (line.split() for line in said.out.splitlines())
         return {row[0]: (int(row[1]), int(row[2])) for row in rows}

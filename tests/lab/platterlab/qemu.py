@@ -43,7 +43,11 @@ class Qemu:
         command += ["-serial", f"file:{self.console}", *arguments]
         with (self.directory / "qemu.log").open("wb") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for us, who then end it
             )
         self._qmp = self.connect(qmp)
         self._receive()
