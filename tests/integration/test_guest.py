@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A QEMU guest takes the `unix` export as its CD drive, as it is, and boots from it: the ISO stays in
+"""A QEMU guest takes the `unix` export as its CD drive and boots from it: the ISO stays in
 the browser, and the guest's firmware and boot loader read it from there."""
 import json
 import subprocess
@@ -20,7 +20,8 @@ def page(platterd):
     """A browser that has given the ISO to platterd; yields what platterd says of the slot."""
     daemon = platterd()
     driver = subprocess.Popen(
-        ["node", TOP / "tests/e2e/page.mjs", "--url", f"{daemon.url}/", "--file", ISO, "--kind", "cd"],
+        ["node", TOP / "tests/e2e/page.mjs", "--url", f"{daemon.url}/", "--file", ISO,
+         "--kind", "cd"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     for line in driver.stdout:
         said = json.loads(line)

@@ -92,11 +92,12 @@ def test_nbdinfo_understands_it(serve, image):
     assert export["is_read_only"] is True
     assert export["can_flush"] is True
     assert export["can_df"] is True
-    assert (export["block_size_minimum"], export["block_size_preferred"], export["block_size_maximum"]) == \
-        (1, 4096, MIB)
+    sizes = [export[f"block_size_{which}"] for which in ("minimum", "preferred", "maximum")]
+    assert sizes == [1, 4096, MIB]
     listed = json.loads(run("nbdinfo", "--json", "--list", uri(socket)))
     assert [one["export-name"] for one in listed["exports"]] == ["disc"]
-    assert json.loads(run("nbdinfo", "--json", uri(socket, "disc")))["exports"][0]["export-size"] == SIZE
+    named = json.loads(run("nbdinfo", "--json", uri(socket, "disc")))["exports"][0]
+    assert named["export-size"] == SIZE
     with pytest.raises(subprocess.CalledProcessError):
         run("nbdinfo", uri(socket, "other"))
 

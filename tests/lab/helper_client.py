@@ -3,7 +3,7 @@
 """Stands in for platterd before the helper, in the guest: asks as platterd asks, and serves NBD on
 the socketpair it hands over. Takes one command a line from a fifo, and says what happens on stdout.
 
-    attach SLOT disk|cd PATH    serve this file and attach it            -> "reply attach 0 nbd0 ..."
+    attach SLOT disk|cd PATH    serve this file and attach it           -> "reply attach 0 nbd0 ..."
     detach SLOT alive|dead      take it away again                       -> "reply detach 0 - ..."
     attach SLOT mute PATH       the same as a disk, but answer no read from the first on
     mute                        from now on, answer no read: keep them   -> "muted"

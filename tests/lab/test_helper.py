@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The helper on a real kernel: real nbd, real gadget, a real SCSI host beside them. The daemon's part
-is played by helper_client.py, so that every test can be as late, mute or dead as it needs."""
+"""The helper on a real kernel: real nbd, real gadget, a real SCSI host beside them. The daemon's
+part is played by helper_client.py, so that every test can be as late, mute or dead as it needs."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ def helper(bmc: VirtualBmc) -> Iterator:
     if running.status is None:
         assert running.stop().status == 0
     bmc.wait_clean()
-    assert bmc.run("ls /run/helper-test").out.split() == ["helper.lock", "slot-0.lock", "slot-1.lock"]
+    left = bmc.run("ls /run/helper-test").out.split()
+    assert left == ["helper.lock", "slot-0.lock", "slot-1.lock"]
 
 
 def read_in_background(bmc: VirtualBmc, drive: str):
