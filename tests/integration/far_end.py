@@ -62,6 +62,7 @@ class FarEnd:
         self.image = Bytes(image) if isinstance(image, bytes) else image
         self.socket = WebSocket(port, f"/api/slots/{slot}/media?kind={kind}&name={name}", address)
         assert self.socket.status == 101, (self.socket.status, self.socket.body)
+        self.socket.socket.settimeout(60)  # wait_closed() watches the time
         self.structured = False
         self.states = []   # every text message, decoded
         self.requests = []  # (type, offset, length) of every command
