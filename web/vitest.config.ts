@@ -3,5 +3,5 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   resolve: { conditions: ['source'] },
-  test: { include: ['packages/*/test/*.test.{ts,mjs}'], testTimeout: 30_000 },
+  test: { include: ['packages/*/test/*.test.{ts,mjs}'], testTimeout: 60_000 },
 });

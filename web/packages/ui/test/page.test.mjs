@@ -13,7 +13,7 @@ import { newSlot, startDevice } from './fake-device.mjs';
 const MiB = 1 << 20;
 const executablePath = process.env.PLATTER_CHROMIUM ?? '/usr/bin/chromium';
 const noSandbox = process.getuid() === 0 || process.env.PLATTER_NO_SANDBOX === '1';
-const WAIT = { timeout: 15_000 };
+const WAIT = { timeout: 25_000 };
 
 let browser;
 let device;
@@ -130,9 +130,11 @@ describe('choosing', () => {
   test('everything can be done from the keyboard', async () => {
     await open();
     await pick(await image('x.img'));
-    await page.keyboard.press('Enter'); // the focus is on Connect
+    await page.locator('button[type=submit]:focus').waitFor(WAIT);
+    await page.keyboard.press('Enter');
     await state('serving');
-    await page.keyboard.press('Enter'); // and now on Disconnect
+    await page.locator('#disconnect:focus').waitFor(WAIT);
+    await page.keyboard.press('Enter');
     await state('ended');
   });
 });
