@@ -379,7 +379,22 @@ static int find_user(const char *name, uid_t *out)
     return 0;
 }
 
-static int make_parent(const char *path)
+/* Makes the directory if it must, and says why it cannot be used, if so. */
+static int take_directory(const char *path)
+{
+    int r = mkdir(path, 0755) < 0 && errno != EEXIST ? -errno : 0;
+
+    if (r == 0)
+        r = record_check_directory(path);
+    if (r == -EPERM)
+        log_error("others than root may write in %s: name a directory of root's own in [helper]",
+                  path);
+    else if (r < 0)
+        log_error("cannot use %s: %s: name another directory in [helper]", path, strerror(-r));
+    return r;
+}
+
+static int take_parent(const char *path)
 {
     char parent[128];
     char *slash;
@@ -389,23 +404,42 @@ static int make_parent(const char *path)
     if (!slash || slash == parent)
         return 0;
     *slash = '\0';
-    return mkdir(parent, 0755) < 0 && errno != EEXIST ? -errno : 0;
+    return take_directory(parent);
 }
 
-/* Only this helper may stand in this state directory: so an old socket there is a dead one. */
+/* Only this helper may stand in this state directory. */
 static int take_place(struct helper *h)
 {
     char path[128];
+    int r = take_directory(h->config.helper_state_dir);
 
-    if (mkdir(h->config.helper_state_dir, 0755) < 0 && errno != EEXIST)
-        return -errno;
+    if (r < 0)
+        return r;
     snprintf(path, sizeof path, "%s/helper.lock", h->config.helper_state_dir);
     h->only_one = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (h->only_one < 0)
-        return -errno;
-    if (flock(h->only_one, LOCK_EX | LOCK_NB) < 0)
-        return -EBUSY;
-    return make_parent(h->config.helper_socket);
+    if (h->only_one < 0 || flock(h->only_one, LOCK_EX | LOCK_NB) < 0) {
+        r = -errno;
+        if (r == -EWOULDBLOCK)
+            log_error("another platter-helper runs with %s: stop it first",
+                      h->config.helper_state_dir);
+        else
+            log_error("cannot lock %s: %s", path, strerror(-r));
+        return r;
+    }
+    return take_parent(h->config.helper_socket);
+}
+
+static int take_socket(struct helper *h)
+{
+    h->listener = listener_open(h->config.helper_socket, h->user);
+    if (h->listener == -EADDRINUSE || h->listener == -EEXIST)
+        log_error("cannot listen on %s: %s is there; end that, or name another path in [helper] "
+                  "socket",
+                  h->config.helper_socket,
+                  h->listener == -EEXIST ? "a file" : "another program's socket");
+    else if (h->listener < 0)
+        log_error("cannot listen on %s: %s", h->config.helper_socket, strerror(-h->listener));
+    return h->listener < 0 ? h->listener : 0;
 }
 
 static int catch_signals(struct helper *h)
@@ -435,10 +469,6 @@ static int helper_begin(struct helper *h)
     if (h->config.restart_grace > 0)
         log_warn("[helper] restart_grace is taken as 0: a drive cannot outlive platterd yet");
     r = take_place(h);
-    if (r == -EBUSY)
-        log_error("another platter-helper runs with %s: stop it first", h->config.helper_state_dir);
-    else if (r < 0)
-        log_error("cannot use %s: %s", h->config.helper_state_dir, strerror(-r));
     if (r < 0)
         return r;
     r = catch_signals(h);
@@ -448,12 +478,11 @@ static int helper_begin(struct helper *h)
         log_error("cannot start: %s", strerror(-r));
         return r;
     }
+    r = take_socket(h);
+    if (r < 0)
+        return r;
+    /* Before anybody is heard, and only by a helper that stays. */
     keeper_begin(h->keeper);
-    h->listener = listener_open(h->config.helper_socket, h->user);
-    if (h->listener < 0) {
-        log_error("cannot listen on %s: %s", h->config.helper_socket, strerror(-h->listener));
-        return h->listener;
-    }
     log_info("listening on %s", h->config.helper_socket);
     return 0;
 }

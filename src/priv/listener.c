@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The edge between the privileged process and everybody else. Nothing passes it but a whole,
- * well-formed message with at most one descriptor, and that a stream socket of this machine.
+ * well-formed message with at most one descriptor, and that one end of a socketpair.
  */
 #include "priv/listener.h"
 
@@ -18,23 +18,48 @@
 
 #define BACKLOG 8
 
+/* Takes a dead socket out of the way, and nothing else: neither a file nor what somebody serves. */
+static int make_room(const struct sockaddr_un *at)
+{
+    cleanup_fd int fd = -1;
+    struct stat st;
+
+    if (lstat(at->sun_path, &st) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (!S_ISSOCK(st.st_mode))
+        return -EEXIST;
+    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    if (connect(fd, (const struct sockaddr *)at, sizeof *at) == 0 || errno != ECONNREFUSED)
+        return -EADDRINUSE;
+    return unlink(at->sun_path) < 0 ? -errno : 0;
+}
+
 int listener_open(const char *path, uid_t user)
 {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
     cleanup_fd int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    mode_t mask;
+    int r;
 
     if (fd < 0)
         return -errno;
     if (strlen(path) >= sizeof at.sun_path)
         return -ENAMETOOLONG;
     snprintf(at.sun_path, sizeof at.sun_path, "%s", path);
-    unlink(at.sun_path);
-    if (bind(fd, (struct sockaddr *)&at, sizeof at) < 0)
-        return -errno;
-    /* Peer credentials decide; the mode only keeps honest people out. */
-    if (chmod(at.sun_path, 0600) < 0)
-        return -errno;
-    if (geteuid() == 0 && chown(at.sun_path, user, (gid_t)-1) < 0)
+    r = make_room(&at);
+    if (r < 0)
+        return r;
+    /* Peer credentials decide; the mode only keeps honest people out. Set by the mask, and the
+     * owner without following links: a chmod(2) here would act on whatever has this name by then.
+     */
+    mask = umask(0177);
+    r = bind(fd, (struct sockaddr *)&at, sizeof at) < 0 ? -errno : 0;
+    umask(mask);
+    if (r < 0)
+        return r;
+    if (geteuid() == 0 && lchown(at.sun_path, user, (gid_t)-1) < 0)
         return -errno;
     if (listen(fd, BACKLOG) < 0)
         return -errno;
@@ -81,9 +106,14 @@ static int first_fd(struct msghdr *message, unsigned *further)
     return kept;
 }
 
-/* The kernel will read and write this as root for good. */
+/*
+ * The kernel will read and write this with root's credentials for as long as the drive stands. So
+ * it must be one end of a socketpair, which no peer with a name is: not a connection to a service
+ * that would take the kernel's word for root's.
+ */
 static bool fits_nbd(int fd)
 {
+    struct sockaddr_un peer;
     int type = 0;
     int domain = 0;
     socklen_t length = sizeof type;
@@ -91,7 +121,10 @@ static bool fits_nbd(int fd)
     if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0 || type != SOCK_STREAM)
         return false;
     length = sizeof domain;
-    return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain == AF_UNIX;
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) < 0 || domain != AF_UNIX)
+        return false;
+    length = sizeof peer;
+    return getpeername(fd, (struct sockaddr *)&peer, &length) == 0 && length == sizeof(sa_family_t);
 }
 
 int listener_receive(int fd, struct privmsg *out, int *out_fd)

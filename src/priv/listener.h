@@ -8,7 +8,7 @@
 #include "proto/privmsg.h"
 
 /* A listening SEQPACKET socket at `path`, in the place of any dead one; `user` may connect. The
- * descriptor or -errno. */
+ * descriptor; -EADDRINUSE when somebody serves there, -EEXIST when it is no socket; or -errno. */
 int listener_open(const char *path, uid_t user);
 
 /*

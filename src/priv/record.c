@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Locks and records. The directory belongs to root and nobody else may write there, so a record is
- * checked for sense, not for malice. No fsync: after a crash of the machine there is nothing to
- * clean.
+ * Locks and records. The directory belongs to root and nobody else may write there, which the
+ * helper makes sure of before anything else, so a record is checked for sense, not for malice. No
+ * fsync: after a crash of the machine there is nothing to clean.
  */
 #include "priv/record.h"
 
@@ -11,11 +11,24 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 
 #define PATH_ROOM 160
+
+int record_check_directory(const char *directory)
+{
+    cleanup_fd int fd = open(directory, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return -errno;
+    if ((st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & (S_IWGRP | S_IWOTH)))
+        return -EPERM;
+    return 0;
+}
 
 int record_lock(const char *state_dir, unsigned slot)
 {

@@ -17,6 +17,12 @@ struct record {
     char udc[96]; /* the controller that carries the gadget; "" for none yet */
 };
 
+/*
+ * Whether what root writes in `directory` stays what root wrote: it is ours (or root's) and nobody
+ * else may write there. 0; -EPERM when somebody may; or -errno (-ENOTDIR also for a link).
+ */
+int record_check_directory(const char *directory);
+
 /* The lock's descriptor, to be closed to let go; -EBUSY when another process holds it; or -errno.
  */
 int record_lock(const char *state_dir, unsigned slot);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -161,6 +162,103 @@ static void test_nonsense_leaves_no_descriptor(void **state)
     close(file);
 }
 
+/* Whether an attach that brings this descriptor is let in. */
+static bool lets_in(int ends[2], int with)
+{
+    struct privmsg m = {.type = PRIVMSG_ATTACH, .slot = 1, .id = 4, .size = 512};
+    uint8_t bytes[PRIVMSG_SIZE_MAX];
+    size_t length = privmsg_encode(&m, bytes);
+    struct privmsg out;
+    int fd = -1;
+    int r;
+
+    send_with(ends[0], bytes, length, &with, 1);
+    r = listener_receive(ends[1], &out, &fd);
+    assert_true(r == 0 ? fd >= 0 : r == -EBADMSG && fd == -1);
+    if (fd >= 0)
+        close(fd);
+    return r == 0;
+}
+
+/* The kernel would speak as root to whoever listens there. */
+static void test_no_socket_but_a_pairs_end(void **state)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    int service = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int dialled = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int idle = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int ends[2];
+    int pair[2];
+
+    (void)state;
+    snprintf(at.sun_path, sizeof at.sun_path, "%s/service.sock", directory);
+    assert_int_equal(bind(service, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(service, 1), 0);
+    assert_int_equal(connect(dialled, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    connect_pair(geteuid(), ends);
+    assert_false(lets_in(ends, dialled));
+    assert_false(lets_in(ends, service));
+    assert_false(lets_in(ends, idle));
+    assert_true(lets_in(ends, pair[0]));
+    /* Its other end may be gone already: that is for the drive to find out. */
+    close(pair[1]);
+    assert_true(lets_in(ends, pair[0]));
+    close(pair[0]);
+    close(ends[0]);
+    close(ends[1]);
+    close(service);
+    close(dialled);
+    close(idle);
+}
+
+static void test_only_a_dead_socket_makes_room(void **state)
+{
+    struct stat st;
+    char path[64];
+    int first;
+    int file;
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/helper.sock", directory);
+    first = listener_open(path, geteuid());
+    assert_true(first >= 0);
+    assert_int_equal(lstat(path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    assert_int_equal(listener_open(path, geteuid()), -EADDRINUSE);
+    close(first);
+    first = listener_open(path, geteuid());
+    assert_true(first >= 0);
+    close(first);
+    assert_int_equal(unlink(path), 0);
+    file = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    assert_int_equal(listener_open(path, geteuid()), -EEXIST);
+    assert_int_equal(lstat(path, &st), 0);
+    close(file);
+}
+
+static void test_directory_that_others_may_write(void **state)
+{
+    char path[64];
+
+    (void)state;
+    assert_int_equal(record_check_directory(directory), 0);
+    assert_int_equal(chmod(directory, 0770), 0);
+    assert_int_equal(record_check_directory(directory), -EPERM);
+    assert_int_equal(chmod(directory, 0757), 0);
+    assert_int_equal(record_check_directory(directory), -EPERM);
+    assert_int_equal(chmod(directory, 0755), 0);
+    snprintf(path, sizeof path, "%s/link", directory);
+    assert_int_equal(symlink(directory, path), 0);
+    assert_int_equal(record_check_directory(path), -ENOTDIR);
+    snprintf(path, sizeof path, "%s/nowhere", directory);
+    assert_int_equal(record_check_directory(path), -ENOENT);
+    if (geteuid() == 0) {
+        assert_int_equal(chown(directory, 4711, (gid_t)-1), 0);
+        assert_int_equal(record_check_directory(directory), -EPERM);
+    }
+}
+
 static void test_strangers_are_refused(void **state)
 {
     int ends[2];
@@ -244,9 +342,15 @@ static void test_record_that_makes_no_sense(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        EDGE_TEST(test_good_message_with_its_socket), EDGE_TEST(test_nonsense_leaves_no_descriptor),
-        EDGE_TEST(test_strangers_are_refused),        EDGE_TEST(test_lock_is_one_holders),
-        EDGE_TEST(test_record_there_and_back),        EDGE_TEST(test_record_that_makes_no_sense),
+        EDGE_TEST(test_good_message_with_its_socket),
+        EDGE_TEST(test_nonsense_leaves_no_descriptor),
+        EDGE_TEST(test_no_socket_but_a_pairs_end),
+        EDGE_TEST(test_only_a_dead_socket_makes_room),
+        EDGE_TEST(test_directory_that_others_may_write),
+        EDGE_TEST(test_strangers_are_refused),
+        EDGE_TEST(test_lock_is_one_holders),
+        EDGE_TEST(test_record_there_and_back),
+        EDGE_TEST(test_record_that_makes_no_sense),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
