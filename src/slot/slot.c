@@ -101,10 +101,8 @@ static void on_source_lost(void *owner, enum stream_close why, bool orderly, con
     struct slot *slot = owner;
     char sentence[sizeof slot->reason];
 
-    if (orderly)
-        snprintf(sentence, sizeof sentence, "The page disconnected.");
-    else
-        snprintf(sentence, sizeof sentence, "The page was lost: %s.", reason);
+    snprintf(sentence, sizeof sentence, "%s: %s.",
+             orderly ? "The page ended the session" : "The page was lost", reason);
     slot->source_lost = true;
     set_cause(slot, why, sentence);
     post(slot, SESSION_FAR_END_LOST);

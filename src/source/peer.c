@@ -17,6 +17,8 @@
  */
 #include "source/peer.h"
 
+#include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/loop.h"
@@ -121,7 +123,11 @@ static void lose(struct peer *p, enum stream_close why, bool orderly, const char
 
 static void give_up(struct peer *p, enum stream_close why, const char *reason)
 {
-    close_stream(p, why, reason);
+    char sentence[128];
+
+    /* A goodbye is a sentence; a reason is a phrase for others to build one with. */
+    snprintf(sentence, sizeof sentence, "%c%s.", toupper((unsigned char)reason[0]), reason + 1);
+    close_stream(p, why, sentence);
     lose(p, why, false, reason);
 }
 

@@ -355,19 +355,35 @@ static void ws_receive(struct ws *ws, const uint8_t *bytes, size_t length)
         ws_fail(ws, "The page sent a text message of more than 4 KiB.");
 }
 
+/* What a page says when it closes; docs/protocol.md, "Close codes". */
+static const struct page_goodbye {
+    unsigned code;
+    bool orderly;
+    const char *reason;
+} page_goodbyes[] = {
+    {LWS_CLOSE_STATUS_NORMAL, true, "it was disconnected there"},
+    /* What a browser sends when a tab is closed: no goodbye that a person said. */
+    {LWS_CLOSE_STATUS_GOINGAWAY, false, "its tab was closed"},
+    {4100, true, "its file has changed on disk"},
+    {4101, false, "it heard nothing from this device for too long"},
+    {4102, false, "it found that this device broke the NBD protocol"},
+};
+
 static void ws_peer_closed(struct ws *ws, const uint8_t *bytes, size_t length)
 {
     unsigned code = length >= 2 ? (unsigned)(bytes[0] << 8 | bytes[1]) : 0;
 
     ws->heard_goodbye = true; /* libwebsockets answers it, and has this long for it: */
     lws_set_timeout(ws->wsi, PENDING_TIMEOUT_CLOSE_SEND, GOODBYE_MAX_US / LWS_US_PER_SEC);
-    /* 1001 is what a browser sends when its tab is closed: no goodbye that a person said. */
-    if (code == LWS_CLOSE_STATUS_NORMAL)
-        ws_tell_closed(ws, true, "it disconnected");
-    else if (code == LWS_CLOSE_STATUS_GOINGAWAY)
-        ws_tell_closed(ws, false, "its tab was closed");
-    else
-        ws_tell_closed(ws, false, "it ended the connection without a goodbye");
+    for (size_t i = 0; i < sizeof page_goodbyes / sizeof page_goodbyes[0]; i++) {
+        const struct page_goodbye *known = &page_goodbyes[i];
+
+        if (known->code == code) {
+            ws_tell_closed(ws, known->orderly, known->reason);
+            return;
+        }
+    }
+    ws_tell_closed(ws, false, "it ended the connection without a goodbye");
 }
 
 static void ws_closed(struct ws *ws)

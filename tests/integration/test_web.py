@@ -354,7 +354,7 @@ def test_page_leaves(leave, platterd):
             return json.loads(request(d.port, "/api/slots")[2])["slots"][0]
         wait_until(lambda: slot()["state"] == "idle", "the slot is free again")
         reason = slot()["reason"]
-        assert reason.endswith(".") and (reason == "The page disconnected.") == (leave == "normal")
+        assert reason.endswith(".") and reason.startswith("The page ended") == (leave == "normal")
         page.closed = page.closed or (1006, "")
     with FarEnd(d.port, bytes(4096)) as page:
         page.wait_state("serving")

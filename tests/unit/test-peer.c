@@ -251,7 +251,8 @@ static void test_a_lie_ends_it(void **state)
     assert_true(w->lost && !w->orderly && w->why == STREAM_CLOSE_PROTOCOL);
     assert_int_equal(w->asks[0].error, -EIO);
     assert_true(w->stream.closed && w->stream.why == STREAM_CLOSE_PROTOCOL && w->stream.freed);
-    assert_string_equal(w->stream.reason, w->reason);
+    /* The phrase, as a sentence. */
+    assert_string_equal(w->stream.reason + 1, strcat(w->reason + 1, "."));
     end_world(w);
 
     /* An answer to a request that is still on its way out. */
@@ -279,7 +280,7 @@ static void test_an_empty_image_is_refused(void **state)
     put_reply(&out, NBD_OPT_GO, NBD_REP_ACK, 0);
     fake_stream_arrive(&w->stream, bytes, out.used, 0);
     assert_true(w->lost && !w->ready && w->why == STREAM_CLOSE_REFUSED);
-    assert_string_equal(w->stream.reason, "the image is empty");
+    assert_string_equal(w->stream.reason, "The image is empty.");
     end_world(w);
 }
 
