@@ -14,6 +14,9 @@
 /* More pieces of information than the specification knows kinds. */
 #define INFO_COUNT_MAX 32
 
+/* A sector. Who takes less at once would have one read of the machine cut into millions. */
+#define MAXIMUM_LEAST 512
+
 static void say_option(struct nbd_client_event *event, uint32_t option, const void *data,
                        size_t length)
 {
@@ -87,6 +90,8 @@ static int begin_transmission(struct nbd_client *c, struct nbd_client_event *eve
         return (int)nbd_client_refuse(c, "the image is empty");
     if (offer->export.size > INT64_MAX)
         return (int)nbd_client_fail(c, "the far end names a size that no image can have");
+    if (offer->blocks.maximum < MAXIMUM_LEAST && offer->blocks.maximum < offer->export.size)
+        return (int)nbd_client_refuse(c, "the far end takes reads of a few bytes only");
     if (offer->export.size % offer->blocks.minimum != 0)
         return (int)nbd_client_refuse(
             c, "the image's size is not a multiple of the smallest block the far end reads");

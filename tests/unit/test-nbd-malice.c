@@ -221,6 +221,12 @@ LIE(lie_maximum_small)
 {
     put_blocks(w, 512, 4096, 2048);
 }
+LIE(lie_maximum_tiny)
+{
+    put_export(w, 65536, NBD_FLAG_HAS_FLAGS);
+    put_blocks(w, 1, 256, 511);
+    put_go(w);
+}
 LIE(lie_plain_empty)
 {
     nbd_put_export_reply(w, &(struct nbd_export){0, NBD_FLAG_HAS_FLAGS}, false);
@@ -434,6 +440,8 @@ static const struct row rows[] = {
     {"preferred block odd", STRUCTURED, lie_preferred_odd, REASON_BLOCKS},
     {"preferred below smallest", STRUCTURED, lie_preferred_small, REASON_BLOCKS},
     {"greatest below preferred", STRUCTURED, lie_maximum_small, REASON_BLOCKS},
+    {"greatest below a sector", STRUCTURED, lie_maximum_tiny,
+     "the far end takes reads of a few bytes only"},
     {"EXPORT_NAME, empty", PLAIN, lie_plain_empty, "the image is empty"},
     {"EXPORT_NAME, huge", PLAIN, lie_plain_huge, "the far end names a size that no image can have"},
     {"no reply", READY, lie_reply_garbage, "the far end sent bytes that are no reply"},
