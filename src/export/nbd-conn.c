@@ -24,7 +24,8 @@
 #include "proto/nbd-server.h"
 
 #define COMMANDS_MAX 64
-#define HELD_MAX     (32u << 20)
+/* Of what the engine may hold for all: a client that stops reading must leave enough to others. */
+#define HELD_MAX (4u << 20)
 
 struct nbd_conn {
     struct stream *stream; /* NULL once over */
