@@ -25,6 +25,12 @@
 #include "proto/nbd-client.h"
 
 #define HANDSHAKE_MS 15000
+/*
+ * A frozen page keeps its socket, and the browser answers pings for it: only its silence shows it.
+ * Linux resets a drive that leaves a command unanswered for 30 s, and the kernel's own is gone for
+ * good then; so the session ends before that, with its reason said.
+ */
+#define SILENCE_MS 25000
 
 /* What the device asks at once of a far end that does not limit it, bytes: a modern one, and one
  * that only knows EXPORT_NAME (OpenBMC's page serves no more). */
@@ -47,7 +53,8 @@ struct peer {
     struct stream *stream; /* NULL once it has closed */
     bool stream_closed;    /* our goodbye has been said */
     bool lost;
-    struct loop_timer *timer;
+    struct loop_timer *timer; /* runs in the handshake, and while `asked` is not 0 */
+    unsigned asked;           /* requests lent */
     struct nbd_client client;
     struct peer_slot slots[NBD_INFLIGHT_MAX];
     struct stream_out words[WORDS_MAX];
@@ -160,6 +167,8 @@ static bool take_answer(struct peer *p, const struct nbd_client_event *event)
         return false;
     }
     slot->request = NULL;
+    if (--p->asked == 0)
+        loop_timer_stop(p->timer);
     request->zero_bytes = event->holes;
     request->complete(request, event->error);
     /* "Terminating the transmission phase": a server that is shutting down is to be left. */
@@ -192,6 +201,8 @@ static void stream_data(void *owner, const uint8_t *bytes, size_t length)
 {
     struct peer *p = owner;
 
+    if (p->asked > 0)
+        loop_timer_set(p->timer, SILENCE_MS);
     while (length > 0 && !p->stream_closed) {
         struct nbd_client_event event;
         ssize_t used = nbd_client_feed(&p->client, bytes, length, &event);
@@ -218,8 +229,13 @@ static void stream_closed(void *owner, bool orderly, const char *reason)
 
 static void too_late(void *arg)
 {
-    give_up(arg, STREAM_CLOSE_PROTOCOL,
-            "the far end did not finish the NBD handshake within 15 seconds");
+    struct peer *p = arg;
+
+    if (p->asked > 0)
+        give_up(p, STREAM_CLOSE_FAILED, "the far end left a read unanswered for 25 seconds");
+    else
+        give_up(p, STREAM_CLOSE_PROTOCOL,
+                "the far end did not finish the NBD handshake within 15 seconds");
 }
 
 static void peer_submit(struct source *source, struct source_request *request)
@@ -241,6 +257,8 @@ static void peer_submit(struct source *source, struct source_request *request)
     struct peer_slot *slot = &p->slots[index];
 
     slot->request = request;
+    if (p->asked++ == 0)
+        loop_timer_set(p->timer, SILENCE_MS);
     slot->leaving = true;
     list_init(&slot->out.link);
     memcpy(slot->out.head, bytes, sizeof bytes);
