@@ -48,7 +48,7 @@ struct helper_slot {
     struct worker main;
     enum keeper_job main_job;
     struct worker cut;
-    bool watched;
+    bool told;               /* the log says that a drive is there */
     struct ops_gadget drive; /* while attached */
     unsigned misses;         /* looks in a row that did not find the drive */
 };
@@ -235,8 +235,10 @@ static void worker_over(struct helper *h, unsigned n, struct worker *w, enum kee
     if (job == KEEPER_ATTACH && keeper_state(h->keeper, n) == SLOT_ATTACHED) {
         ops_gadget_init(&s->drive, h->config.helper_state_dir, n);
         s->misses = 0;
+        s->told = true;
         log_info("slot %u: /dev/nbd%u is a USB drive on %s", n, result.device, s->drive.record.udc);
-    } else if (keeper_state(h->keeper, n) == SLOT_FREE) {
+    } else if (keeper_state(h->keeper, n) == SLOT_FREE && s->told) {
+        s->told = false;
         log_info("slot %u: empty", n);
     }
 }

@@ -102,8 +102,15 @@ static int present(struct ops_gadget *o, const struct worker_job *job, struct ke
 static int job_attach(struct ops_gadget *o, const struct worker_job *job, int fd,
                       struct keeper_result *result)
 {
-    int r = nbd_dev_load(result->reason, sizeof result->reason);
+    int r;
 
+    if (strcmp(job->config->export_name, "kernel") != 0) {
+        snprintf(result->reason, sizeof result->reason,
+                 "Slot %u has another export: give it export = kernel and restart both programs.",
+                 job->slot);
+        return -EINVAL;
+    }
+    r = nbd_dev_load(result->reason, sizeof result->reason);
     if (r == 0)
         r = ops_gadget_load(result->reason, sizeof result->reason);
     if (r == 0)

@@ -30,6 +30,8 @@ user = 65534
 export = kernel
 [slot 1]
 export = kernel
+[slot 2]
+export = unix
 """
 EJECT = """
 import fcntl, os, sys
@@ -81,8 +83,9 @@ def helper(bmc: VirtualBmc) -> Iterator:
     if running.status is None:
         assert running.stop().status == 0
     bmc.wait_clean()
+    # No record and no socket, only the locks that nobody holds.
     left = bmc.run("ls /run/helper-test").out.split()
-    assert left == ["helper.lock", "slot-0.lock", "slot-1.lock"]
+    assert left == ["helper.lock", "slot-0.lock", "slot-1.lock", "slot-2.lock"]
 
 
 def read_in_background(bmc: VirtualBmc, drive: str):
@@ -150,6 +153,15 @@ def test_no_free_controller_is_said_and_leaves_nothing(bmc, helper):
         done""")
     assert "in use" in said and "taken" in said
     bmc.wait_clean()
+    client.kill()
+
+
+def test_a_slot_of_another_export_is_refused(bmc, helper):
+    client = Client(bmc)
+    client.say(f"attach 2 disk {ISO}")
+    assert "export = kernel" in client.wait("reply attach 22 .*")
+    client.say(f"attach 3 disk {ISO}")
+    assert "no slot 3" in client.wait("reply attach 22 - The helper's .*")
     client.kill()
 
 
