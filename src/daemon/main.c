@@ -29,7 +29,7 @@
 #include "transport/web.h"
 
 #define DEFAULT_CONFIG  "/etc/platter/platter.conf"
-#define STOP_LIMIT_MS   10000
+#define STOP_LIMIT_MS   8000
 #define SLOT_MEMORY_MAX (16u * 1024 * 1024)
 /* Enough for every connection and slot; more would only let a leak grow. With fewer than
  * FILES_LEAST connections could not all be accepted. */

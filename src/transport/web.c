@@ -237,6 +237,9 @@ static int upgrade_check(struct web *web, struct lws *wsi)
 
     if (!host_is_ours(web, wsi))
         return refuse(wsi, 403, foreign_host);
+    /* A connection that was there before: one after another, they would put the stop off. */
+    if (web->stopped)
+        return refuse(wsi, 503, "This server is stopping.");
     value = header(wsi, WSI_TOKEN_UPGRADE, text, sizeof text);
     if (!value || strcasecmp(value, "websocket") != 0)
         return refuse(wsi, 400, "Only an upgrade to a WebSocket is understood here.");

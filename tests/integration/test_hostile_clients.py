@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Those who ask and do not read, or do not answer: each harms itself alone."""
 import os
+import signal
 import threading
 import time
 
@@ -8,6 +9,7 @@ import nbd
 
 from far_end import FarEnd
 from harness import wait_until
+from ws_client import Raw, WebSocket, upgrade
 
 IMAGE = os.urandom(8 << 20)
 
@@ -84,3 +86,24 @@ def test_a_frozen_page_is_given_up_and_a_slow_one_is_not(platterd):
             reader.join(20)
         assert isinstance(results[0], nbd.Error)
         assert slow_results == [IMAGE[:4096]]
+
+
+def test_a_stop_is_not_put_off(platterd):
+    """Connections that are there already become WebSockets one by one while the program stops."""
+    d = platterd()
+    crowd = [Raw(d.port) for _ in range(30)]
+    with WebSocket(d.port) as mute:
+        d.program.process.send_signal(signal.SIGTERM)
+        mute.read(1)
+        for raw in crowd:
+            if not d.program.running():
+                break
+            try:
+                raw.send(upgrade(f"127.0.0.1:{d.port}", "/api/slots/0/media?kind=cd&name=x"))
+            except OSError:
+                pass  # it is dropped already
+            time.sleep(0.5)
+        assert d.program.wait(0) == 0
+        assert "has not ended" not in d.program.text()
+    for raw in crowd:
+        raw.close()
