@@ -276,11 +276,17 @@ static void unix_stop(struct export *e, bool link_alive)
     tell_soon(u, TELL_STOPPED);
 }
 
+/* The path is part of a URI's query, where much of what a path may hold means something else. */
 static void unix_describe(const struct export *e, char *out, size_t room)
 {
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/";
     const struct unix_export *u = (const struct unix_export *)(const void *)e;
+    size_t used = (size_t)snprintf(out, room, "nbd+unix:///?socket=");
 
-    snprintf(out, room, "nbd+unix:///?socket=%s", u->path);
+    for (const char *at = u->path; *at && used < room; at++)
+        used += (size_t)snprintf(out + used, room - used, strchr(plain, *at) ? "%c" : "%%%02X",
+                                 (unsigned char)*at);
 }
 
 const struct export_ops export_unix = {

@@ -194,7 +194,7 @@ static void release(struct slot *slot)
 /* The state as the page is told it; docs/protocol.md, "Text messages". */
 static void tell(struct slot *slot)
 {
-    char uri[160];
+    char uri[384];
     char *text;
     json_t *word;
 

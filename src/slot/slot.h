@@ -36,7 +36,7 @@ struct slot_status {
     const char *state; /* "idle", "opening", "attaching", "serving", "closing" */
     bool has_medium;   /* then: */
     struct medium medium;
-    char uri[160];    /* where programs find the drive; may be "" */
+    char uri[384];    /* where programs find the drive; may be "" */
     char reason[256]; /* why the last session ended, one sentence; "" before the first */
     struct engine_counters counters; /* of this session, or of the last one */
 };

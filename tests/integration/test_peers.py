@@ -392,6 +392,17 @@ def test_socket_paths(far_end, programs, workdir, build):
     assert third.stop() == 0 and not path.exists()
 
 
+def test_any_path_makes_a_uri(far_end, programs, workdir, build):
+    path = workdir / "a b&socket=c%41?#\u00e4+.sock"
+    program = programs.start("test-relay", [build / RELAY, "--connect", far_end("memory", "1M"),
+                                            "--listen", path])
+    uri = program.wait_for(r"ready (nbd\+unix:\S+)\n")[1]
+    handle = nbd.NBD()
+    handle.connect_uri(uri)
+    assert handle.get_size() == 1 << 20
+    program.stop()
+
+
 def test_the_tools_are_there():
     for tool in ("nbdkit", "qemu-nbd", "qemu-img", "nbdinfo", "nbdcopy", "fio"):
         assert shutil.which(tool), f"{tool} is missing: run ./dev setup"
