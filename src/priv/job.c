@@ -33,7 +33,7 @@ static int connect_one(struct ops_gadget *o, const struct worker_job *job, int f
 
     /* First the record, then the deed: a helper that dies in between leaves no orphan. */
     o->record = (struct record){.nbd = (int)index, .pid = getpid()};
-    r = record_write(o->state_dir, o->slot, &o->record);
+    r = ops_gadget_record(o);
     return r < 0 ? r : nbd_dev_connect(&how);
 }
 
@@ -99,6 +99,29 @@ static int present(struct ops_gadget *o, const struct worker_job *job, struct ke
     return gadget_up(&ops_gadget, o, &wanted, result->reason, sizeof result->reason);
 }
 
+/*
+ * Begins from nothing. Names in the kernel are the same for every helper of this machine, locks and
+ * records are each state directory's own: what stands without a record is another helper's, whose
+ * drive may be in use.
+ */
+static int make_room(struct ops_gadget *o, const struct worker_job *job,
+                     struct keeper_result *result)
+{
+    struct plan_seen seen;
+    int r;
+
+    if (o->recorded)
+        return gadget_down(&ops_gadget, o, job->slot, false, result->reason, sizeof result->reason);
+    r = gadget_look(&ops_gadget, o, job->slot, &seen);
+    if (r < 0 || !seen.gadget)
+        return r;
+    snprintf(result->reason, sizeof result->reason,
+             "The USB gadget platter-%u is not this helper's: stop the other platter-helper, or "
+             "remove /sys/kernel/config/usb_gadget/platter-%u.",
+             job->slot, job->slot);
+    return -EBUSY;
+}
+
 static int job_attach(struct ops_gadget *o, const struct worker_job *job, int fd,
                       struct keeper_result *result)
 {
@@ -114,7 +137,7 @@ static int job_attach(struct ops_gadget *o, const struct worker_job *job, int fd
     if (r == 0)
         r = ops_gadget_load(result->reason, sizeof result->reason);
     if (r == 0)
-        r = gadget_down(&ops_gadget, o, job->slot, false, result->reason, sizeof result->reason);
+        r = make_room(o, job, result);
     if (r == 0)
         r = connect_device(o, job, fd, result);
     if (r == 0)
@@ -127,9 +150,11 @@ static int job_attach(struct ops_gadget *o, const struct worker_job *job, int fd
 static int job_teardown(struct ops_gadget *o, const struct worker_job *job, bool link_alive,
                         struct keeper_result *result)
 {
-    int r =
-        gadget_down(&ops_gadget, o, job->slot, link_alive, result->reason, sizeof result->reason);
+    int r;
 
+    if (!o->recorded)
+        return 0;
+    r = gadget_down(&ops_gadget, o, job->slot, link_alive, result->reason, sizeof result->reason);
     return r < 0 ? r : record_remove(o->state_dir, o->slot);
 }
 

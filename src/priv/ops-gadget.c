@@ -99,9 +99,11 @@ static int controller(void *arg, unsigned n, char *name, size_t room, char *busy
 
 int ops_gadget_device(const struct ops_gadget *o)
 {
-    if (o->record.nbd >= 0 && nbd_dev_is_ours((unsigned)o->record.nbd, o->mark, o->record.pid))
-        return o->record.nbd;
-    return nbd_dev_find(o->mark);
+    if (!o->recorded)
+        return -1;
+    if (o->record.nbd < 0)
+        return nbd_dev_find(o->mark);
+    return nbd_dev_is_ours((unsigned)o->record.nbd, o->mark, o->record.pid) ? o->record.nbd : -1;
 }
 
 static int seal(void *arg)
@@ -131,7 +133,7 @@ static int bound(void *arg, const char *name)
     struct ops_gadget *o = arg;
 
     snprintf(o->record.udc, sizeof o->record.udc, "%s", name);
-    return record_write(o->state_dir, o->slot, &o->record);
+    return ops_gadget_record(o);
 }
 
 const struct gadget_ops ops_gadget = {
@@ -153,7 +155,15 @@ void ops_gadget_init(struct ops_gadget *o, const char *state_dir, unsigned slot)
 {
     *o = (struct ops_gadget){.state_dir = state_dir, .slot = slot};
     plan_name(slot, o->mark);
-    record_read(state_dir, slot, &o->record);
+    o->recorded = record_read(state_dir, slot, &o->record) != -ENOENT;
+}
+
+int ops_gadget_record(struct ops_gadget *o)
+{
+    int r = record_write(o->state_dir, o->slot, &o->record);
+
+    o->recorded = o->recorded || r == 0;
+    return r;
 }
 
 int ops_gadget_load(char *reason, size_t room)

@@ -17,6 +17,8 @@ struct ops_gadget {
     const char *state_dir;
     unsigned slot;
     char mark[PLAN_TEXT_MAX];
+    /* Whether there is a record at all. Without one, what goes by the slot's name is not ours. */
+    bool recorded;
     struct record record; /* as it stands on disk */
 };
 
@@ -29,8 +31,11 @@ void ops_gadget_init(struct ops_gadget *o, const char *state_dir, unsigned slot)
  */
 int ops_gadget_load(char *reason, size_t room);
 
-/* The slot's nbd device: the recorded one if it is still ours, or any that carries the slot's mark.
- * -1 for none. Never blocks. */
+/* Writes o->record. 0 or -errno. */
+int ops_gadget_record(struct ops_gadget *o);
+
+/* The slot's nbd device: the recorded one if it is still ours; where the record is damaged, one
+ * that carries the slot's mark. -1 for none. Never blocks. */
 int ops_gadget_device(const struct ops_gadget *o);
 
 /*

@@ -44,11 +44,13 @@ class Client:
 
     number = 0
 
-    def __init__(self, bmc: VirtualBmc, wrapper: list[str] | None = None) -> None:
+    def __init__(
+        self, bmc: VirtualBmc, wrapper: list[str] | None = None, socket: str = SOCKET
+    ) -> None:
         Client.number += 1
         self.bmc = bmc
         self.fifo = f"/tmp/client-{Client.number}"
-        command = ["/usr/bin/python3", str(CLIENT), SOCKET, self.fifo]
+        command = ["/usr/bin/python3", str(CLIENT), socket, self.fifo]
         self.command = bmc.start([*(wrapper or []), *command])
         self.wait("ready")
 
@@ -69,9 +71,9 @@ class Client:
         self.command.wait()
 
 
-def start_helper(bmc: VirtualBmc):
-    bmc.write_file("/run/helper-test.conf", CONFIG)
-    helper = bmc.start([str(HELPER), "--config", "/run/helper-test.conf"])
+def start_helper(bmc: VirtualBmc, name: str = "helper-test"):
+    bmc.write_file(f"/run/{name}.conf", CONFIG.replace("helper-test", name))
+    helper = bmc.start([str(HELPER), "--config", f"/run/{name}.conf"])
     helper.wait_for_output("listening on")
     return helper
 
@@ -285,6 +287,23 @@ def test_a_taken_device_is_passed_over(bmc, helper):
     bmc.run("""while [ -e /sys/block/nbd1/pid ]; do sleep 0.1; done
         test -e /sys/block/nbd0/pid
         nbd-client -d /dev/nbd0; kill $(cat /run/other.pid)""")
+
+
+def test_a_second_helper_leaves_the_drives_of_the_first_alone(bmc, helper):
+    client = Client(bmc)
+    drive = client.attach("disk")
+    second = start_helper(bmc, "helper-second")
+    stranger = Client(bmc, socket="/run/helper-second/helper.sock")
+    # Answered when the second helper's start has looked at what it should clear.
+    stranger.say(f"attach 0 disk {ISO}")
+    assert "not this helper's" in stranger.wait("reply attach 16 .*")
+    assert bmc.sha256(drive) == hashlib.sha256(ISO.read_bytes()).hexdigest()
+    client.kill()
+    bmc.wait_clean()
+    stranger.attach("disk")
+    stranger.kill()
+    bmc.wait_clean()
+    assert second.stop().status == 0
 
 
 def test_the_helper_stops_in_good_order(bmc, helper):
