@@ -18,8 +18,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define DETACHES_MAX 4
-#define NOBODY       (-1)
+#define DETACHES_MAX  4
+#define OWNERS_PLACES 2 /* of them; one for "alive", one for "dead after all" */
+#define NOBODY        (-1)
 
 /* One request that is not answered yet. */
 struct pending {
@@ -265,16 +266,18 @@ static void attach_wait(struct keeper *k, int client, const struct privmsg *m, i
     s->next_fd = take_fd;
 }
 
-static void detach(struct keeper *k, int client, const struct privmsg *m, uint64_t now)
+/* `owner`: may bring the drive down, or hurry that up; anybody else only waits for it. */
+static void detach(struct keeper *k, int client, const struct privmsg *m, bool owner, uint64_t now)
 {
     struct slot *s = &k->slots[m->slot];
     struct keeper_result off = failure(-ECANCELED, "The drive was taken back.");
     struct keeper_result full = failure(-EBUSY, "Slot %u is being cleared already.", m->slot);
+    size_t places = owner ? DETACHES_MAX : DETACHES_MAX - OWNERS_PLACES;
     size_t i = 0;
 
-    while (i < DETACHES_MAX && s->detaches[i].open)
+    while (i < places && s->detaches[i].open)
         i++;
-    if (i == DETACHES_MAX) {
+    if (i == places) {
         refuse(k, client, m, &full);
         return;
     }
@@ -283,7 +286,8 @@ static void detach(struct keeper *k, int client, const struct privmsg *m, uint64
         answer(k, m->slot, &s->attach, &off);
     if (s->next.open && s->next.client == client)
         call_off_next(k, m->slot, true);
-    slot_down(k, m->slot, m->link_alive, now);
+    if (owner)
+        slot_down(k, m->slot, m->link_alive, now);
 }
 
 static enum permit_who who_asks(const struct slot *s, int client)
@@ -334,10 +338,13 @@ int keeper_message(struct keeper *k, int client, const struct privmsg *m, int ta
         if (m->type == PRIVMSG_ATTACH)
             attach_begin(k, m->slot, client, m, fd, now);
         else
-            detach(k, client, m, now);
+            detach(k, client, m, true, now);
         return 0;
     case PERMIT_WAIT:
-        attach_wait(k, client, m, fd);
+        if (m->type == PRIVMSG_ATTACH)
+            attach_wait(k, client, m, fd);
+        else
+            detach(k, client, m, false, now);
         return 0;
     case PERMIT_NOOP:
         refuse(k, client, m, &result);
@@ -422,9 +429,13 @@ void keeper_job_ended(struct keeper *k, unsigned n, enum keeper_job job,
 
     if (job == KEEPER_CUT) {
         s->cut_runs = false;
-        /* Beside a job that still runs it has done its part; else the slot waited for it alone. */
-        if (!s->main_runs && s->state == SLOT_DETACHING)
+        if (s->state != SLOT_DETACHING)
+            return;
+        /* The slot waited for it alone; or else, should what it was to wake sleep on, once more. */
+        if (!s->main_runs)
             teardown_start(k, n, false, now);
+        else
+            s->deadline = now + KEEPER_PATIENCE;
         return;
     }
     s->main_runs = false;

@@ -4,7 +4,7 @@
  *
  * Two ideas are in it: a drive belongs to the connection that attached it, so nobody else can take
  * it away; and DETACH is never refused to the owner, whatever is going on. Once a drive is going,
- * anybody may wait for that.
+ * anybody may wait for that, but only the owner may hurry it by calling the line dead.
  */
 #include "priv/permit.h"
 
@@ -21,7 +21,7 @@ static const enum permit detach_table[SLOT_STATES][PERMIT_WHOS] = {
     [SLOT_FREE] = {PERMIT_NOOP, PERMIT_NOOP, PERMIT_NOOP},
     [SLOT_ATTACHING] = {PERMIT_DENIED, PERMIT_DO, PERMIT_DENIED},
     [SLOT_ATTACHED] = {PERMIT_DENIED, PERMIT_DO, PERMIT_DENIED},
-    [SLOT_DETACHING] = {PERMIT_DO, PERMIT_DO, PERMIT_DO},
+    [SLOT_DETACHING] = {PERMIT_WAIT, PERMIT_DO, PERMIT_WAIT},
 };
 
 enum permit permit_check(enum slot_state state, enum privmsg_type type, enum permit_who who)

@@ -26,7 +26,7 @@ enum permit {
     PERMIT_BUSY,   /* -EBUSY */
     PERMIT_DENIED, /* -EPERM */
     PERMIT_DO,
-    PERMIT_WAIT, /* done when the slot is free */
+    PERMIT_WAIT, /* done when the slot is free; does nothing towards that */
     PERMIT_NOOP, /* there is nothing to do: success at once */
 };
 

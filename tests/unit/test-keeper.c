@@ -278,6 +278,52 @@ static void test_second_detach_says_the_line_is_dead(void **state)
     expect(w, PRIVMSG_REPLY, 1, 3, 0);
 }
 
+/* A cut that failed, or that came too early, must not leave its job asleep for good. */
+static void test_cut_that_wakes_nothing(void **state)
+{
+    struct world *w = *state;
+
+    attached(w, 1, 0);
+    detach(w, 1, 0, 2, false);
+    end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    expect(w, PRIVMSG_REPLY, 1, 2, 0);
+    attach(w, 1, 0, 3);
+    detach(w, 1, 0, 4, false);
+    expect(w, PRIVMSG_REPLY, 1, 3, -ECANCELED);
+    for (int i = 0; i < 3; i++) {
+        end(w, 0, KEEPER_CUT, i ? 0 : -ENOMEM);
+        assert_true(keeper_next_tick(w->keeper) == w->now + KEEPER_PATIENCE);
+        w->now += KEEPER_PATIENCE;
+        keeper_tick(w->keeper, w->now);
+        assert_true(w->cut[0]);
+    }
+    end(w, 0, KEEPER_ATTACH, -EIO);
+    end(w, 0, KEEPER_CUT, 0);
+    end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    expect(w, PRIVMSG_REPLY, 1, 4, 0);
+}
+
+/* Others may wait for a drive to go, and neither hurry it nor stand in its owner's way. */
+static void test_owner_is_heard_among_those_who_wait(void **state)
+{
+    struct world *w = *state;
+
+    attached(w, 1, 0);
+    detach(w, 1, 0, 2, true);
+    for (uint32_t id = 10; id < 14; id++)
+        detach(w, 2, 0, id, false);
+    assert_false(w->cut[0]);
+    for (uint32_t id = 11; id < 14; id++)
+        expect(w, PRIVMSG_REPLY, 2, id, -EBUSY);
+    detach(w, 1, 0, 3, false);
+    assert_true(w->cut[0]);
+    end(w, 0, KEEPER_CUT, 0);
+    end(w, 0, KEEPER_TEARDOWN_ALIVE, 0);
+    expect(w, PRIVMSG_REPLY, 1, 2, 0);
+    expect(w, PRIVMSG_REPLY, 2, 10, 0);
+    expect(w, PRIVMSG_REPLY, 1, 3, 0);
+}
+
 /* A cut that cannot be started is tried again. */
 static void test_cut_that_does_not_start(void **state)
 {
@@ -487,6 +533,8 @@ int main(void)
         WORLD_TEST(test_detach_while_the_attach_is_stuck),
         WORLD_TEST(test_orderly_teardown_that_hangs_is_cut),
         WORLD_TEST(test_second_detach_says_the_line_is_dead),
+        WORLD_TEST(test_cut_that_wakes_nothing),
+        WORLD_TEST(test_owner_is_heard_among_those_who_wait),
         WORLD_TEST(test_cut_that_does_not_start),
         WORLD_TEST(test_client_dies_at_every_step),
         WORLD_TEST(test_worker_dies_at_every_step),
