@@ -24,8 +24,8 @@ function showState({ slot, plugged }) {
   byId('light').classList.toggle('on', plugged);
   byId('state').textContent =
     plugged && medium ? `USB port: ${medium.name}` : `USB port: ${medium ? 'plugging in …' : 'empty'}`;
-  const read = slot.counters.bytes_read / 1048576;
-  byId('read').textContent = medium ? `${read.toFixed(1)} MiB so far.` : '';
+  const read = slot.counters.bytes_read / 1e6;
+  byId('read').textContent = medium ? `${read.toFixed(1)} MB so far.` : '';
 }
 
 async function watch() {

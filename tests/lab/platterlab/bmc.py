@@ -123,7 +123,7 @@ class VirtualBmc:
     def run(
         self,
         command: str | list[str],
-        timeout: float = 30,
+        timeout: float = 60,
         check: bool = True,
         env: dict[str, str] | None = None,
         stdin: bytes = b"",
@@ -143,7 +143,7 @@ class VirtualBmc:
         """Where the outer side reaches this TCP port of the guest."""
         return self.network.reach(self._qemu, port)
 
-    def wait_for_disk(self, kind: str = "disk", timeout: float = 30) -> str:
+    def wait_for_disk(self, kind: str = "disk", timeout: float = 60) -> str:
         """The machine's newest drive once it has a medium: "/dev/sda", or "/dev/sr0" for "cd"."""
         pattern = "sr" if kind == "cd" else "sd"
         script = f"""

@@ -62,7 +62,7 @@ class Command:
     def wait_until_started(self) -> None:
         self._channel.wait(lambda: self.pid or self.status is not None, 30, self._say("start"))
 
-    def wait(self, timeout: float = 30) -> Result:
+    def wait(self, timeout: float = 60) -> Result:
         """Waits for its end; a command that takes longer is killed, and that is an error."""
         try:
             self._channel.wait(lambda: self.status is not None, timeout, self._say("end"))
@@ -77,7 +77,7 @@ class Command:
         self.signal()
         return self.wait(timeout)
 
-    def wait_for_output(self, pattern: str, timeout: float = 30) -> str:
+    def wait_for_output(self, pattern: str, timeout: float = 60) -> str:
         """Waits until stdout or stderr matches; returns the match's first group, or all of it."""
 
         def found() -> re.Match[str] | None:
