@@ -38,8 +38,9 @@ struct slot {
     bool main_runs;
     enum keeper_job main_job;
     bool cut_runs;
-    bool retried;      /* a teardown that failed is tried a second time, no more */
-    uint64_t deadline; /* of an orderly teardown; UINT64_MAX for none */
+    bool retried; /* a teardown that failed is tried a second time, no more */
+    /* When to cut what runs, or to start a teardown that could not be; UINT64_MAX for never. */
+    uint64_t deadline;
     /* An attach that waits for the slot to be free. */
     struct pending next;
     struct privmsg next_message;
@@ -175,10 +176,8 @@ static void teardown_start(struct keeper *k, unsigned n, bool link_alive, uint64
 
     s->deadline = UINT64_MAX;
     if (r < 0) {
-        struct keeper_result result = failure(
-            r, "Slot %u cannot be cleared (%s): free some memory or processes.", n, strerror(-r));
-
-        slot_free(k, n, &result, now);
+        /* No process to be had now. The drive stands, and nobody else will ever take it down. */
+        s->deadline = now + KEEPER_PATIENCE;
         return;
     }
     s->main_runs = true;
@@ -502,8 +501,12 @@ bool keeper_is_idle(const struct keeper *k)
 void keeper_tick(struct keeper *k, uint64_t now)
 {
     for (unsigned n = 0; n < k->slot_count; n++) {
-        if (k->slots[n].main_runs && k->slots[n].deadline <= now)
+        if (k->slots[n].deadline > now)
+            continue;
+        if (k->slots[n].main_runs)
             cut_start(k, n, now);
+        else
+            teardown_start(k, n, false, now);
     }
 }
 
@@ -512,7 +515,7 @@ uint64_t keeper_next_tick(const struct keeper *k)
     uint64_t next = UINT64_MAX;
 
     for (unsigned n = 0; n < k->slot_count; n++) {
-        if (k->slots[n].main_runs && k->slots[n].deadline < next)
+        if (k->slots[n].deadline < next)
             next = k->slots[n].deadline;
     }
     return next;
