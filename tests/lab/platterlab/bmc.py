@@ -167,7 +167,7 @@ class VirtualBmc:
         command = ["dd", f"if={device}", "bs=4096", f"skip={offset // 4096}"]
         command += [f"count={length // 4096}", "iflag=direct", "status=none"]
         quoted = " ".join(shlex.quote(word) for word in command)
-        return bytes.fromhex(self.run(f"{quoted} | xxd -p").out.replace("\n", ""))
+        return bytes.fromhex(self.run(f"{quoted} | od -An -v -tx1").out)
 
     def leftovers(self) -> list[str]:
         """What a session has left behind; empty when the device and the machine are clean."""
