@@ -43,7 +43,9 @@ struct ws {
     struct list outs;
     struct list written; /* outs that are sent, their `done` to be called */
     uint64_t outs_queued, outs_sent;
-    size_t first_sent; /* bytes of the first out that are sent */
+    size_t first_sent;   /* bytes of the first out that are sent */
+    unsigned char *tail; /* LWS_PRE bytes of room, then what goes before the goodbye; or NULL */
+    size_t tail_length;
     struct list notes;
     unsigned note_count;
 
@@ -72,8 +74,10 @@ static const enum lws_close_status codes[] = {
 
 static void ws_release(struct ws *ws)
 {
-    if (ws->freed && !ws->wsi && ws->busy == 0)
+    if (ws->freed && !ws->wsi && ws->busy == 0) {
+        free(ws->tail);
         free(ws);
+    }
 }
 
 static void ws_drop_notes(struct ws *ws)
@@ -178,51 +182,6 @@ static void ws_close(struct stream *s, enum stream_close why, const char *reason
     lws_callback_on_writable(ws->wsi);
 }
 
-static void ws_free(struct stream *s)
-{
-    struct ws *ws = (struct ws *)s;
-
-    ws->over = true;
-    ws->freed = true;
-    ws->busy++;
-    ws_finish_outs(ws, -ECANCELED);
-    ws->busy--;
-    if (!ws->closing || !ws->wsi)
-        ws_drop_notes(ws);
-    if (ws->wsi && ws->closing)
-        lws_callback_on_writable(ws->wsi);
-    else if (ws->wsi && !ws->heard_goodbye)
-        lws_set_timeout(ws->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
-    ws_release(ws);
-}
-
-static const struct stream_ops ws_ops = {
-    .send = ws_send,
-    .want_data = ws_want_data,
-    .tell = ws_tell,
-    .close = ws_close,
-    .free = ws_free,
-};
-
-struct stream *ws_new(struct lws *wsi)
-{
-    struct ws *ws = calloc(1, sizeof *ws);
-
-    if (!ws)
-        return NULL;
-    ws->base.ops = &ws_ops;
-    ws->wsi = wsi;
-    ws->want_data = true;
-    list_init(&ws->outs);
-    list_init(&ws->written);
-    list_init(&ws->notes);
-    lws_set_opaque_user_data(wsi, ws);
-    /* Data may have come along with the handshake: it waits for the loop's next turn. */
-    lws_rx_flow_control(wsi, 0);
-    lws_callback_on_writable(wsi);
-    return &ws->base;
-}
-
 /* Copies `length` bytes at `offset` of an out that is thought of as head and data in one. */
 static void out_copy(const struct stream_out *out, size_t offset, unsigned char *to, size_t length)
 {
@@ -263,6 +222,71 @@ static size_t ws_fill(struct ws *ws, unsigned char *chunk, uint64_t outs_end)
     return used;
 }
 
+/*
+ * The owner leaves before its last words have gone (a client's NBD_CMD_DISC), and takes its outs
+ * along: as much as one message holds is copied to go before the goodbye.
+ */
+static void ws_keep_tail(struct ws *ws)
+{
+    if (list_is_empty(&ws->outs))
+        return;
+    ws->tail = malloc(LWS_PRE + CHUNK_MAX);
+    if (ws->tail)
+        ws->tail_length = ws_fill(ws, ws->tail + LWS_PRE, UINT64_MAX);
+}
+
+static void ws_free(struct stream *s)
+{
+    struct ws *ws = (struct ws *)s;
+
+    ws->over = true;
+    ws->freed = true;
+    ws->busy++;
+    if (ws->closing && ws->wsi)
+        ws_keep_tail(ws);
+    ws_finish_outs(ws, -ECANCELED);
+    ws->busy--;
+    if (!ws->closing || !ws->wsi)
+        ws_drop_notes(ws);
+    if (ws->wsi && ws->closing)
+        lws_callback_on_writable(ws->wsi);
+    else if (ws->wsi && !ws->heard_goodbye)
+        lws_set_timeout(ws->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
+    ws_release(ws);
+}
+
+static const struct stream_ops ws_ops = {
+    .send = ws_send,
+    .want_data = ws_want_data,
+    .tell = ws_tell,
+    .close = ws_close,
+    .free = ws_free,
+};
+
+struct stream *ws_new(struct lws *wsi)
+{
+    struct ws *ws = calloc(1, sizeof *ws);
+
+    if (!ws)
+        return NULL;
+    ws->base.ops = &ws_ops;
+    ws->wsi = wsi;
+    ws->want_data = true;
+    list_init(&ws->outs);
+    list_init(&ws->written);
+    list_init(&ws->notes);
+    lws_set_opaque_user_data(wsi, ws);
+    /* Data may have come along with the handshake: it waits for the loop's next turn. */
+    lws_rx_flow_control(wsi, 0);
+    lws_callback_on_writable(wsi);
+    return &ws->base;
+}
+
+static bool ws_all_sent(const struct ws *ws)
+{
+    return list_is_empty(&ws->outs) && list_is_empty(&ws->notes) && ws->tail_length == 0;
+}
+
 /* Writes one message. 0, or -1 when the line is broken. */
 static int ws_write(struct ws *ws)
 {
@@ -284,6 +308,11 @@ static int ws_write(struct ws *ws)
             return sent < 0 ? -1 : 0;
         }
     }
+    if (ws->tail_length > 0) {
+        length = ws->tail_length;
+        ws->tail_length = 0;
+        return lws_write(ws->wsi, ws->tail + LWS_PRE, length, LWS_WRITE_BINARY) < 0 ? -1 : 0;
+    }
     length = ws_fill(ws, chunk + LWS_PRE, outs_end);
     if (length > 0 && lws_write(ws->wsi, chunk + LWS_PRE, length, LWS_WRITE_BINARY) < 0)
         return -1;
@@ -302,7 +331,7 @@ static int ws_writeable(struct ws *ws)
         ws->started = true;
         lws_rx_flow_control(ws->wsi, ws->want_data || ws->closing);
     }
-    if (list_is_empty(&ws->outs) && list_is_empty(&ws->notes)) {
+    if (ws_all_sent(ws)) {
         if (ws->closing && !ws->said_goodbye)
             lws_set_timer_usecs(ws->wsi, 1);
         return 0;
@@ -318,7 +347,7 @@ static int ws_timer(struct ws *ws)
 {
     if (!ws->closing)
         return 0;
-    if (ws->said_goodbye || !list_is_empty(&ws->outs) || !list_is_empty(&ws->notes)) {
+    if (ws->said_goodbye || !ws_all_sent(ws)) {
         lws_set_timeout(ws->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_ASYNC);
         return 0;
     }

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from far_end import FarEnd
+from far_end import CMD_DISC, FarEnd
 from harness import SANITIZER_EXIT, free_port, wait_until, write_config
 from ws_client import (BINARY, CLOSE, TEXT, Closed, Raw, WebSocket, frame, request, response,
                        upgrade)
@@ -434,6 +434,7 @@ def test_stop_during_a_session(number, platterd):
         page.wait_state("serving")
         assert d.program.stop(number) == 0
         assert page.wait_closed() == (1001, "Platter was stopped on the machine.")
+        assert page.requests == [(CMD_DISC, 0, 0)]
     assert not d.socket().exists()
 
 
