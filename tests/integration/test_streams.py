@@ -43,7 +43,7 @@ def test_echo_in_every_shape(server):
         assert ws.binary(50) == data[:50]
         ws.send(frame(CLOSE, b"\x03\xe8"))
         assert ws.goodbye() == (1000, "")
-    server.wait_for("echo: closed orderly: it disconnected")
+    server.wait_for("echo: closed orderly: it was disconnected there")
     done = server.wait_for(r"echo: sent (\d+) done (\d+) failed (\d+) open 0")
     assert done[1] == done[2] and done[3] == "0"
 
