@@ -191,24 +191,37 @@ static void release(struct slot *slot)
              log_quote(slot->reason, quoted, sizeof quoted));
 }
 
-/* The state as the page is told it; docs/protocol.md, "Text messages". */
+/* A word to the page; docs/protocol.md, "Text messages". `reason`: NULL for none. */
+static void tell_word(struct slot *slot, const char *state, const char *uri, const char *reason)
+{
+    json_t *word = json_pack("{s:s, s:s, s:s*}", "state", state, "uri", uri, "reason", reason);
+    char *text = word ? json_dumps(word, JSON_COMPACT) : NULL;
+
+    if (text)
+        source_tell(slot->source, text);
+    free(text);
+    json_decref(word);
+}
+
 static void tell(struct slot *slot)
 {
-    char uri[384];
-    char *text;
-    json_t *word;
+    char uri[160];
 
     if (!slot->source || slot->source_lost)
         return;
     uri[0] = '\0';
     if (slot->state == SESSION_SERVING)
         slot->export->ops->describe(slot->export, uri, sizeof uri);
-    word = json_pack("{s:s, s:s}", "state", session_state_name(slot->state), "uri", uri);
-    text = word ? json_dumps(word, JSON_COMPACT) : NULL;
-    if (text)
-        source_tell(slot->source, text);
-    free(text);
-    json_decref(word);
+    tell_word(slot, session_state_name(slot->state), uri, NULL);
+}
+
+static void close_far_end(struct slot *slot)
+{
+    if (slot->source_lost)
+        return;
+    /* Whole, for a goodbye has room for 120 bytes of it. */
+    tell_word(slot, session_state_name(SESSION_CLOSING), "", slot->reason);
+    source_close(slot->source, slot->cause, slot->reason);
 }
 
 static void run_actions(struct slot *slot, unsigned actions)
@@ -227,8 +240,8 @@ static void run_actions(struct slot *slot, unsigned actions)
         export_stop(slot->export, true);
     if (actions & SESSION_DO_STOP_EXPORT_DEAD)
         export_stop(slot->export, false);
-    if ((actions & SESSION_DO_CLOSE_FAR_END) && !slot->source_lost)
-        source_close(slot->source, slot->cause, slot->reason);
+    if (actions & SESSION_DO_CLOSE_FAR_END)
+        close_far_end(slot);
     if (actions & SESSION_DO_RELEASE)
         release(slot);
     if (actions & SESSION_DO_TELL)

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -287,13 +288,17 @@ static void open_session(enum upto upto)
     assert_string_equal(slot_state(), "serving");
 }
 
+/* The far end was told the reason twice: whole, and in its goodbye. */
 static void expect_end(enum stream_close why, const char *reason)
 {
     struct slot_status status;
+    char word[256];
 
     assert_int_equal(far_end.closes, 1);
     assert_int_equal(far_end.closed_why, why);
     assert_string_equal(far_end.closed_reason, reason);
+    snprintf(word, sizeof word, "{\"state\":\"closing\",\"uri\":\"\",\"reason\":\"%s\"}", reason);
+    assert_string_equal(far_end.told[far_end.told_count - 1], word);
     slot_get_status(slot, &status);
     assert_string_equal(status.reason, reason);
 }

@@ -39,6 +39,8 @@ export class Session {
   #silentTicks = 0;
   #cause: EndCause = 'device';
   #reason = '';
+  /** Why the device is about to end it: the whole sentence, where its goodbye has room for a part. */
+  #deviceReason = '';
   #over = false;
 
   constructor(url: string, file: File, tell: (message: FromWorker) => void) {
@@ -84,7 +86,7 @@ export class Session {
 
   /** The device's word on how far it is; anything else it may say in future is passed over. */
   #word(text: string): void {
-    let word: { state?: unknown; uri?: unknown } | null;
+    let word: { state?: unknown; uri?: unknown; reason?: unknown } | null;
     try {
       word = JSON.parse(text);
     } catch {
@@ -92,6 +94,7 @@ export class Session {
     }
     const state = STATES.find((known) => known === word?.state);
     if (!state) return;
+    if (typeof word?.reason === 'string') this.#deviceReason = word.reason;
     const uri = typeof word?.uri === 'string' ? word.uri : '';
     this.#tell({ type: 'state', state, uri });
   }
@@ -137,7 +140,12 @@ export class Session {
     const opened = this.#server !== undefined;
     this.#server?.stop();
     if (opened) this.#report();
-    const end = { cause: this.#cause, code, reason: reason || this.#reason, opened };
+    const end = {
+      cause: this.#cause,
+      code,
+      reason: this.#deviceReason || reason || this.#reason,
+      opened,
+    };
     this.#tell({ type: 'ended', end });
   }
 }

@@ -149,6 +149,13 @@ describe('a session', () => {
     expect(told.length).toBe(heard);
   });
 
+  test('a reason longer than a goodbye is told whole', async () => {
+    const { socket } = await serving();
+    socket.hear('{"state":"closing","uri":"","reason":"A long story."}');
+    socket.gone(4004, 'A long');
+    expect(end()).toMatchObject({ cause: 'device', code: 4004, reason: 'A long story.' });
+  });
+
   test('a connection that never stood', () => {
     start().socket.gone(1006);
     expect(end()).toEqual({ cause: 'device', code: 1006, reason: '', opened: false });
