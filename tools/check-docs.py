@@ -14,6 +14,8 @@ from pathlib import Path
 
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)|<img[^>]+src=\"([^\"]+)\"")
 NAMED = re.compile(r"`((?:src|tools|tests|web|docs|packaging|\.ci)/[\w./-]*)`")
+# What a build makes is there or not.
+BUILT = ("web/dist",)
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
@@ -47,6 +49,8 @@ def check(top):
         for match in LINK.finditer(prose):
             yield check_link(top, name, match[1] or match[2])
         for path in NAMED.findall(prose):
+            if path.startswith(BUILT):
+                continue
             if not (top / path).exists() and not list(top.glob(path.rstrip("/") + ".[ch]")):
                 yield f"{name}: names `{path}`, which does not exist"
 

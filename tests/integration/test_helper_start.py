@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What platter-helper says when it cannot start: one sentence, and nothing is left or taken over."""
+"""What platter-helper says when it cannot start: one sentence, and nothing is left or taken."""
 import os
 import socket
 
