@@ -4,7 +4,7 @@
  *
  *     cleanup_fd int fd = open(...);
  *     cleanup_free char *text = strdup(...);
- *     *result = take_ptr(text);   // keep it: the scope no longer frees it
+ *     return take_fd(&fd); // keep it: the scope no longer closes it
  */
 #ifndef PLATTER_BASE_CLEANUP_H
 #define PLATTER_BASE_CLEANUP_H
@@ -41,12 +41,5 @@ static inline int take_fd(int *fd)
     *fd = -1;
     return taken;
 }
-
-#define take_ptr(p)                                                                                \
-    __extension__({                                                                                \
-        __typeof__(p) taken_ = (p);                                                                \
-        (p) = NULL;                                                                                \
-        taken_;                                                                                    \
-    })
 
 #endif

@@ -87,11 +87,6 @@ void loop_stop(struct loop *loop)
     uv_stop(&loop->uv);
 }
 
-uint64_t loop_now(struct loop *loop)
-{
-    return uv_now(&loop->uv);
-}
-
 void *loop_uv(struct loop *loop)
 {
     return &loop->uv;

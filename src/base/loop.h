@@ -26,8 +26,6 @@ void loop_free(struct loop *loop);
 /* Runs until loop_stop(). 0 or -errno. */
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
-/* Milliseconds on the monotonic clock, as of this turn of the loop. */
-uint64_t loop_now(struct loop *loop);
 /* The uv_loop_t below, for transport/ and daemon/ only. */
 void *loop_uv(struct loop *loop);
 
