@@ -87,6 +87,11 @@ void loop_stop(struct loop *loop)
     uv_stop(&loop->uv);
 }
 
+uint64_t loop_clock(void)
+{
+    return uv_hrtime() / 1000;
+}
+
 void *loop_uv(struct loop *loop)
 {
     return &loop->uv;

@@ -26,6 +26,8 @@ void loop_free(struct loop *loop);
 /* Runs until loop_stop(). 0 or -errno. */
 int loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
+/* Microseconds on a clock that only goes forward; not the loop's, which stands still in a turn. */
+uint64_t loop_clock(void);
 /* The uv_loop_t below, for transport/ and daemon/ only. */
 void *loop_uv(struct loop *loop);
 

@@ -8,9 +8,10 @@
  * out whole and in order. So a reply's data travels from the cache to the socket in place, and "how
  * much is queued" is what its owner has handed over and not yet got back.
  *
- * Order of events: `data` any number of times, then `closed` at most once. After stream_close() or
- * stream_free() neither comes again. `done` is called exactly once for each out that was sent,
- * possibly before stream_send() returns, with 0 or the -errno that kept it from leaving
+ * Order of events: `data` and `heard` any number of times, then `closed` at most once. After
+ * stream_close() or stream_free() neither comes again. `done` is called exactly once for each out
+ * that was sent, possibly before stream_send() returns, with 0 or the -errno that kept it from
+ * leaving
  * (-ECANCELED when the stream was closed first); from inside stream_free() for those still queued.
  *
  * Every call may be made from inside any event of the same stream: the implementation keeps its own
@@ -48,11 +49,16 @@ enum stream_close {
     STREAM_CLOSE_PROTOCOL, /* the far end broke the protocol */
     STREAM_CLOSE_FAILED,   /* something on the device failed; the reason says what */
     STREAM_CLOSE_SHUTDOWN, /* the device's program is stopping */
+    STREAM_CLOSE_OTHER,    /* it came back for a session that was begun with another medium */
+    STREAM_CLOSE_OVER,     /* it came back for a session that is over */
 };
 
 struct stream_events {
     /* Bytes have come; they are gone when this returns. */
     void (*data)(void *owner, const uint8_t *bytes, size_t length);
+    /* A sign of life beside the bytes, such as a WebSocket's text message; NULL: not listened for.
+     */
+    void (*heard)(void *owner);
     /*
      * The far end is gone, or the line failed. `orderly` when it said a proper goodbye (a WebSocket
      * close of code 1000, an end of file); `reason` is one phrase for people, never NULL.

@@ -70,6 +70,8 @@ static const enum lws_close_status codes[] = {
     [STREAM_CLOSE_PROTOCOL] = LWS_CLOSE_STATUS_PROTOCOL_ERR,
     [STREAM_CLOSE_FAILED] = (enum lws_close_status)4004,
     [STREAM_CLOSE_SHUTDOWN] = LWS_CLOSE_STATUS_GOINGAWAY,
+    [STREAM_CLOSE_OTHER] = (enum lws_close_status)4005,
+    [STREAM_CLOSE_OVER] = (enum lws_close_status)4006,
 };
 
 static void ws_release(struct ws *ws)
@@ -382,6 +384,8 @@ static void ws_receive(struct ws *ws, const uint8_t *bytes, size_t length)
     ws->text_in += length;
     if (ws->text_in > TEXT_IN_MAX)
         ws_fail(ws, "The page sent a text message of more than 4 KiB.");
+    else if (ws->base.events->heard)
+        ws->base.events->heard(ws->base.owner);
 }
 
 /* What a page says when it closes; docs/protocol.md, "Close codes". */
