@@ -25,6 +25,7 @@
 
 struct piece {
     struct source_request ask;
+    struct part part; /* a read's */
     struct engine_job *job;
     struct list link; /* in ready */
 };
@@ -182,13 +183,18 @@ static struct engine_job *new_job(struct engine *e, struct request *r, unsigned 
     return job;
 }
 
-static void add_piece(struct engine_job *job, unsigned index, const struct source_request *ask)
+/* `memory`: where a read's bytes go. */
+static void add_piece(struct engine_job *job, unsigned index, const struct source_request *ask,
+                      uint8_t *memory)
 {
     struct piece *piece = &job->pieces[index];
 
     piece->job = job;
     piece->ask = *ask;
     piece->ask.complete = piece_answered;
+    piece->part = (struct part){memory, ask->length};
+    piece->ask.parts = &piece->part;
+    piece->ask.part_count = 1;
     list_init(&piece->ask.link);
     list_append(&job->engine->ready, &piece->link);
 }
@@ -206,11 +212,10 @@ static bool plan_read(struct engine *e, struct request *r, uint64_t from, uint64
         uint64_t at = from + i * step;
         uint64_t length = to - at < step ? to - at : step;
 
-        add_piece(job, i,
-                  &(struct source_request){.op = SOURCE_READ,
-                                           .offset = at,
-                                           .length = (uint32_t)length,
-                                           .data = job->memory + (at - from)});
+        add_piece(
+            job, i,
+            &(struct source_request){.op = SOURCE_READ, .offset = at, .length = (uint32_t)length},
+            job->memory + (at - from));
     }
     return true;
 }
@@ -221,7 +226,7 @@ static bool plan_flush(struct engine *e, struct request *r)
 
     if (!job)
         return false;
-    add_piece(job, 0, &(struct source_request){.op = SOURCE_FLUSH});
+    add_piece(job, 0, &(struct source_request){.op = SOURCE_FLUSH}, NULL);
     return true;
 }
 

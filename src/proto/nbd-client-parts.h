@@ -20,6 +20,8 @@ ssize_t nbd_client_handshake_step(struct nbd_client *c, const uint8_t *bytes, si
                                   struct nbd_client_event *event);
 ssize_t nbd_client_transmit_step(struct nbd_client *c, const uint8_t *bytes, size_t length,
                                  struct nbd_client_event *event);
+/* Copies the next bytes of a read's data to where they go; they must not pass its end. */
+void nbd_client_put_data(struct nbd_client *c, const uint8_t *bytes, uint32_t length);
 /* The last byte of a read's data (this chunk's) has been copied. 0, or -EPROTO. */
 ssize_t nbd_client_data_end(struct nbd_client *c, struct nbd_client_event *event);
 

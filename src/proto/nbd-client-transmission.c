@@ -26,6 +26,7 @@ static int end_reply(struct nbd_client *c, struct nbd_inflight *slot,
     event->slot = nbd_inflight_index(&c->table, slot);
     event->error = slot->error;
     event->holes = slot->holes;
+    event->copied = slot->copied;
     nbd_inflight_remove(slot);
     return 0;
 }
@@ -42,6 +43,61 @@ static int end_chunk(struct nbd_client *c, struct nbd_client_event *event)
 ssize_t nbd_client_data_end(struct nbd_client *c, struct nbd_client_event *event)
 {
     return end_chunk(c, event);
+}
+
+/* The next byte of this read's data goes to the image's `offset`, which lies in the request. */
+static void aim(struct nbd_client *c, uint64_t offset)
+{
+    uint64_t at = offset - c->slot->offset;
+    const struct part *part = c->slot->parts;
+
+    while (at >= part->length) {
+        at -= part->length;
+        part++;
+    }
+    c->part = part;
+    c->part_at = (uint32_t)at;
+}
+
+/* The next run of memory in one piece, at most `length` long; returns its length. */
+static uint32_t next_run(struct nbd_client *c, uint32_t length, uint8_t **to)
+{
+    if (c->part_at == c->part->length) {
+        c->part++;
+        c->part_at = 0;
+    }
+
+    uint32_t room = c->part->length - c->part_at;
+    uint32_t take = length < room ? length : room;
+
+    *to = c->part->data + c->part_at;
+    c->part_at += take;
+    return take;
+}
+
+void nbd_client_put_data(struct nbd_client *c, const uint8_t *bytes, uint32_t length)
+{
+    c->slot->copied += length;
+    while (length > 0) {
+        uint8_t *to;
+        uint32_t take = next_run(c, length, &to);
+
+        memcpy(to, bytes, take);
+        bytes += take;
+        length -= take;
+    }
+}
+
+static void put_zeroes(struct nbd_client *c, uint32_t length)
+{
+    c->slot->holes += length;
+    while (length > 0) {
+        uint8_t *to;
+        uint32_t take = next_run(c, length, &to);
+
+        memset(to, 0, take);
+        length -= take;
+    }
 }
 
 static int cover(struct nbd_client *c, uint64_t offset, uint32_t length)
@@ -82,7 +138,7 @@ static ssize_t simple_step(struct nbd_client *c, const uint8_t *bytes, size_t le
     c->chunk = (struct nbd_chunk){.flags = NBD_REPLY_FLAG_DONE};
     if (cover(c, slot->offset, slot->length) < 0)
         return -EPROTO;
-    c->data_at = slot->data;
+    aim(c, slot->offset);
     c->data_left = slot->length;
     return used;
 }
@@ -149,7 +205,7 @@ static ssize_t data_step(struct nbd_client *c, const uint8_t *bytes, size_t leng
     if (cover(c, offset, data_length) < 0)
         return -EPROTO;
     c->in_chunk = false;
-    c->data_at = c->slot->data + (offset - c->slot->offset);
+    aim(c, offset);
     c->data_left = data_length;
     return used;
 }
@@ -162,8 +218,8 @@ static int take_hole(struct nbd_client *c, const uint8_t *payload)
         return (int)nbd_client_fail(c, "the far end sent an empty hole");
     if (cover(c, hole.offset, hole.length) < 0)
         return -EPROTO;
-    memset(c->slot->data + (hole.offset - c->slot->offset), 0, hole.length);
-    c->slot->holes += hole.length;
+    aim(c, hole.offset);
+    put_zeroes(c, hole.length);
     return 0;
 }
 

@@ -9,7 +9,7 @@
  *
  * What always holds: `held` is the beginning of one structure for which the present step has
  * already asked for more; `data_left` above 0 means that `slot` is a used read with that much room
- * at `data_at`; once FAILED, nothing changes any more.
+ * from `part_at` of `part` on; once FAILED, nothing changes any more.
  */
 #include "proto/nbd-client.h"
 
@@ -50,8 +50,7 @@ static ssize_t feed_data(struct nbd_client *c, const uint8_t *bytes, size_t leng
 {
     size_t take = length < c->data_left ? length : c->data_left;
 
-    memcpy(c->data_at, bytes, take);
-    c->data_at += take;
+    nbd_client_put_data(c, bytes, (uint32_t)take);
     c->data_left -= (uint32_t)take;
     if (c->data_left == 0 && nbd_client_data_end(c, event) < 0)
         return -EPROTO;
@@ -113,32 +112,31 @@ static bool is_lawful_read(const struct nbd_client *c, uint64_t offset, uint32_t
            length <= offer->export.size - offset && (offset & mask) == 0 && (length & mask) == 0;
 }
 
-int nbd_client_ask(struct nbd_client *c, uint16_t type, uint64_t offset, uint32_t length,
-                   uint8_t *data, uint8_t out[NBD_REQUEST_SIZE])
+int nbd_client_ask(struct nbd_client *c, const struct nbd_ask *ask, uint8_t out[NBD_REQUEST_SIZE])
 {
     if (c->phase != NBD_CLIENT_TRANSMIT)
         return -ENOTCONN;
-    if (type == NBD_CMD_READ ? !is_lawful_read(c, offset, length)
-                             : type != NBD_CMD_FLUSH || offset || length ||
-                                   !(c->offer.export.flags & NBD_FLAG_SEND_FLUSH))
+    if (ask->type == NBD_CMD_READ ? !is_lawful_read(c, ask->offset, ask->length)
+                                  : ask->type != NBD_CMD_FLUSH || ask->offset || ask->length ||
+                                        !(c->offer.export.flags & NBD_FLAG_SEND_FLUSH))
         return -EINVAL;
 
     struct nbd_inflight *slot = nbd_inflight_add(&c->table);
 
     if (!slot)
         return -EAGAIN;
-    slot->type = type;
-    slot->offset = offset;
-    slot->length = length;
-    slot->data = data;
+    slot->type = ask->type;
+    slot->offset = ask->offset;
+    slot->length = ask->length;
+    slot->parts = ask->parts;
 
     struct bytes_writer w = bytes_writer(out, NBD_REQUEST_SIZE);
 
     nbd_put_request(&w, &(struct nbd_request){
-                            .type = type,
+                            .type = ask->type,
                             .cookie = slot->cookie,
-                            .offset = offset,
-                            .length = length,
+                            .offset = ask->offset,
+                            .length = ask->length,
                         });
     return (int)nbd_inflight_index(&c->table, slot);
 }

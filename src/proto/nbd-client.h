@@ -8,8 +8,9 @@
  * for its driver to act on, until all are consumed. When the far end's words are ready, `READY`
  * comes once; from then on nbd_client_ask() asks, and each request ends with one `DONE`.
  *
- * A read's bytes are decoded straight into the asker's memory as they arrive, holes as zeroes. That
- * memory is written only from inside nbd_client_feed(), and never after its `DONE`.
+ * A read's bytes are decoded straight into the asker's memory as they arrive, holes as zeroes; that
+ * memory may lie in several parts. It is written only from inside nbd_client_feed(), and never
+ * after its `DONE`.
  */
 #ifndef PLATTER_PROTO_NBD_CLIENT_H
 #define PLATTER_PROTO_NBD_CLIENT_H
@@ -34,9 +35,19 @@ struct nbd_client_event {
     enum nbd_client_event_kind kind;
     uint8_t say[NBD_CLIENT_SAY_MAX];
     size_t say_length;
-    unsigned slot;  /* DONE: as nbd_client_ask() returned it, free again now */
-    int error;      /* DONE: 0 or -errno */
-    uint32_t holes; /* DONE: bytes the server said are zero, without sending them */
+    unsigned slot;   /* DONE: as nbd_client_ask() returned it, free again now */
+    int error;       /* DONE: 0 or -errno */
+    uint32_t holes;  /* DONE: bytes the server said are zero, without sending them */
+    uint32_t copied; /* DONE: bytes copied into the asker's memory */
+};
+
+/* What is asked. */
+struct nbd_ask {
+    uint16_t type; /* NBD_CMD_READ or NBD_CMD_FLUSH, whose offset and length are 0 */
+    uint64_t offset;
+    uint32_t length;
+    /* A read's destination, together `length` bytes; the array is kept until DONE, too. */
+    const struct part *parts;
 };
 
 /* What the server has said of itself, once READY. */
@@ -73,9 +84,10 @@ struct nbd_client {
     struct nbd_inflight_table table;
     struct nbd_inflight *slot; /* whose chunk or data is arriving */
     struct nbd_chunk chunk;    /* of that slot; for a simple reply as if it were the only chunk */
-    bool in_chunk;      /* the header is read, the payload (a read's data: its head) is due */
-    uint8_t *data_at;   /* where a read's next byte goes */
-    uint32_t data_left; /* bytes of it still to come */
+    bool in_chunk;           /* the header is read, the payload (a read's data: its head) is due */
+    const struct part *part; /* where a read's next byte goes: this part ... */
+    uint32_t part_at;        /* ... from this byte of it on */
+    uint32_t data_left;      /* bytes of the read's data (this chunk's) still to come */
 
     uint8_t held[NBD_CLIENT_HELD_MAX]; /* the beginning of a structure that is not whole yet */
     size_t held_length;
@@ -91,14 +103,11 @@ ssize_t nbd_client_feed(struct nbd_client *c, const uint8_t *bytes, size_t lengt
                         struct nbd_client_event *event);
 
 /*
- * Asks for a READ of `length` bytes at `offset` into `data`, or a FLUSH (all three 0); `type` is
- * NBD_CMD_READ or NBD_CMD_FLUSH. Returns the slot it lives in until DONE, with the request's bytes
- * for the server in `out`; -EAGAIN when NBD_INFLIGHT_MAX are asked already; -EINVAL when it is not
- * what the server offers (past the end, not whole blocks, longer than it takes); -ENOTCONN outside
- * of transmission.
+ * Returns the slot the request lives in until DONE, with its bytes for the server in `out`; -EAGAIN
+ * when NBD_INFLIGHT_MAX are asked already; -EINVAL when it is not what the server offers (past the
+ * end, not whole blocks, longer than it takes); -ENOTCONN outside of transmission.
  */
-int nbd_client_ask(struct nbd_client *c, uint16_t type, uint64_t offset, uint32_t length,
-                   uint8_t *data, uint8_t out[NBD_REQUEST_SIZE]);
+int nbd_client_ask(struct nbd_client *c, const struct nbd_ask *ask, uint8_t out[NBD_REQUEST_SIZE]);
 
 /*
  * The words that end the session properly from where it stands: NBD_CMD_DISC, NBD_OPT_ABORT, or

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The table of nbd-inflight.h. Cookies count up from 1 and are never used again, so a late or
- * invented answer can be told from a true one; with 16 slots a walk finds one soon enough.
+ * invented answer can be told from a true one; with so few slots a walk finds one soon enough.
  *
  * What always holds: a used slot's ranges ascend, do not touch each other, and lie within its
  * length. A range that touches a neighbour is joined to it, so replies in order need one range.

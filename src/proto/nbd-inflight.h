@@ -10,7 +10,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define NBD_INFLIGHT_MAX 16
+#include "base/part.h"
+
+#define NBD_INFLIGHT_MAX 64
 
 /*
  * The most separate ranges one reply may be scattered into while it grows. Servers send their
@@ -29,9 +31,10 @@ struct nbd_inflight {
     uint64_t cookie;
     uint64_t offset;
     uint32_t length;
-    uint8_t *data;  /* a read's destination, `length` bytes, the asker's */
-    uint32_t holes; /* bytes of it the far end said are zero without sending them */
-    int error;      /* -errno of the first error chunk; 0 */
+    const struct part *parts; /* a read's destination, together `length` bytes, the asker's */
+    uint32_t holes;           /* bytes of it the far end said are zero without sending them */
+    uint32_t copied;          /* bytes of it the far end has sent */
+    int error;                /* -errno of the first error chunk; 0 */
     unsigned range_count;
     struct nbd_range ranges[NBD_RANGES_MAX]; /* ascending, apart from each other */
 };

@@ -73,6 +73,7 @@
 #define NBD_CMD_FLUSH        3u
 #define NBD_CMD_TRIM         4u
 #define NBD_CMD_WRITE_ZEROES 6u
+#define NBD_CMD_BLOCK_STATUS 7u
 
 /* "Simple reply message", "Structured reply chunk message", "Structured reply types". */
 #define NBD_SIMPLE_REPLY_MAGIC     0x67446698u

@@ -95,14 +95,14 @@ static void say(struct peer *p, const uint8_t *bytes, size_t length)
     stream_send(p->stream, out);
 }
 
-static void complete_all(struct peer *p, int error)
+static void complete_all(struct peer *p)
 {
     for (unsigned i = 0; i < NBD_INFLIGHT_MAX; i++) {
         struct source_request *request = p->slots[i].request;
 
         p->slots[i].request = NULL;
         if (request)
-            request->complete(request, error);
+            request->complete(request, SOURCE_LOST);
     }
 }
 
@@ -124,7 +124,7 @@ static void lose(struct peer *p, enum stream_close why, bool orderly, const char
         return;
     p->lost = true;
     loop_timer_stop(p->timer);
-    complete_all(p, -EIO);
+    complete_all(p);
     p->source.events->lost(p->source.owner, why, orderly, reason);
 }
 
@@ -166,17 +166,18 @@ static bool take_answer(struct peer *p, const struct nbd_client_event *event)
         give_up(p, STREAM_CLOSE_PROTOCOL, "the far end answered a request before it was sent");
         return false;
     }
-    slot->request = NULL;
-    if (--p->asked == 0)
-        loop_timer_stop(p->timer);
-    request->zero_bytes = event->holes;
-    request->complete(request, event->error);
     /* "Terminating the transmission phase": a server that is shutting down is to be left. */
     if (event->error == -ESHUTDOWN) {
         close_stream(p, STREAM_CLOSE_NORMAL, "the far end is shutting down");
         lose(p, STREAM_CLOSE_NORMAL, true, "the far end is shutting down");
         return false;
     }
+    slot->request = NULL;
+    if (--p->asked == 0)
+        loop_timer_stop(p->timer);
+    request->zero_bytes = event->holes;
+    request->copied_bytes = event->copied;
+    request->complete(request, event->error);
     return true;
 }
 
@@ -238,17 +239,29 @@ static void too_late(void *arg)
                 "the far end did not finish the NBD handshake within 15 seconds");
 }
 
+static const uint16_t command_types[] = {
+    [SOURCE_READ] = NBD_CMD_READ,
+    [SOURCE_WRITE] = NBD_CMD_WRITE,
+    [SOURCE_FLUSH] = NBD_CMD_FLUSH,
+    [SOURCE_TRIM] = NBD_CMD_TRIM,
+    [SOURCE_WRITE_ZEROES] = NBD_CMD_WRITE_ZEROES,
+    [SOURCE_EXTENTS] = NBD_CMD_BLOCK_STATUS,
+};
+
 static void peer_submit(struct source *source, struct source_request *request)
 {
     struct peer *p = of(source);
     uint8_t bytes[NBD_REQUEST_SIZE];
-    int index =
-        p->lost || p->stream_closed
-            ? -EIO
-            : nbd_client_ask(&p->client, request->op == SOURCE_FLUSH ? NBD_CMD_FLUSH : NBD_CMD_READ,
-                             request->offset, request->length, request->data, bytes);
+    struct nbd_ask ask = {
+        .type = command_types[request->op],
+        .offset = request->offset,
+        .length = request->length,
+        .parts = request->parts,
+    };
+    int index = p->lost || p->stream_closed ? SOURCE_LOST : nbd_client_ask(&p->client, &ask, bytes);
 
     request->zero_bytes = 0;
+    request->copied_bytes = 0;
     if (index < 0) {
         request->complete(request, index);
         return;
@@ -289,7 +302,7 @@ static void peer_free(struct source *source)
     p->lost = true;
     p->stream_closed = true;
     stream_free(p->stream);
-    complete_all(p, -ECANCELED);
+    complete_all(p);
     loop_timer_free(p->timer);
     free(p);
 }

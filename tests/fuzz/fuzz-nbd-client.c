@@ -3,7 +3,7 @@
  * The NBD client against anything. The first byte of an input says how its rest is cut (low half,
  * 0: not at all) and what goes before it (high half): nothing, or a lawful handshake with
  * structured or with simple replies, so that an input need not find one by itself. As many requests
- * as there may be are kept open, each with memory of exactly its length.
+ * as there may be are kept open, each with memory of exactly its length, in one part or two.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -17,8 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct driver {
     struct nbd_client client;
-    uint8_t *data[NBD_INFLIGHT_MAX];
-    uint32_t length[NBD_INFLIGHT_MAX];
+    struct part parts[NBD_INFLIGHT_MAX][2]; /* of a slot's read; the second may not be there */
     unsigned asked;
 };
 
@@ -28,29 +27,55 @@ static void require(bool truth)
         abort();
 }
 
+static void free_parts(struct part parts[2])
+{
+    free(parts[0].data);
+    free(parts[1].data);
+    parts[0] = parts[1] = (struct part){0};
+}
+
+/* False when it cannot be asked: no slot is free, or the image it told of is another. */
+static bool ask_read(struct driver *d, uint64_t offset, uint32_t length)
+{
+    uint32_t first = length > 1 ? length / 3 + 1 : length;
+    int slot = 0;
+
+    while (slot < NBD_INFLIGHT_MAX && (d->parts[slot][0].data || d->client.table.slots[slot].used))
+        slot++;
+    if (slot == NBD_INFLIGHT_MAX)
+        return false;
+
+    struct part *parts = d->parts[slot];
+    uint8_t out[NBD_REQUEST_SIZE];
+
+    parts[0] = (struct part){malloc(first), first};
+    if (first < length)
+        parts[1] = (struct part){malloc(length - first), length - first};
+    require(parts[0].data && (parts[1].data || first == length));
+    slot = nbd_client_ask(
+        &d->client,
+        &(struct nbd_ask){.type = NBD_CMD_READ, .offset = offset, .length = length, .parts = parts},
+        out);
+    if (slot < 0)
+        free_parts(parts);
+    else
+        require(parts == d->parts[slot]);
+    return slot >= 0;
+}
+
 static void ask_all(struct driver *d)
 {
-    for (;;) {
-        uint8_t out[NBD_REQUEST_SIZE];
-        unsigned n = d->asked++;
-        uint32_t length = (uint32_t[]){1, 512, 4096, 7}[n % 4];
-        uint64_t offset = (n * 4096u) % (SIZE - 4096);
-        uint8_t *memory = malloc(length);
+    static const uint32_t lengths[] = {1, 512, 4096, 7};
+    uint8_t out[NBD_REQUEST_SIZE];
+    unsigned n;
 
-        require(memory);
-
-        int slot = nbd_client_ask(&d->client, NBD_CMD_READ, offset, length, memory, out);
-
-        if (slot < 0) {
-            free(memory);
-            return;
-        }
-        require(slot < NBD_INFLIGHT_MAX && !d->data[slot]);
-        d->data[slot] = memory;
-        d->length[slot] = length;
+    if (d->client.phase != NBD_CLIENT_TRANSMIT)
+        return;
+    do {
+        n = d->asked++;
         if (n % 4 == 3)
-            nbd_client_ask(&d->client, NBD_CMD_FLUSH, 0, 0, NULL, out);
-    }
+            nbd_client_ask(&d->client, &(struct nbd_ask){.type = NBD_CMD_FLUSH}, out);
+    } while (ask_read(d, (n * 4096u) % (SIZE - 4096), lengths[n % 4]));
 }
 
 /* False when the machine has failed. */
@@ -72,9 +97,12 @@ static bool feed(struct driver *d, const uint8_t *data, size_t size, size_t cut)
             require(event.say_length > 0 && event.say_length <= sizeof event.say);
         if (event.kind == NBD_CLIENT_DONE) {
             require(event.slot < NBD_INFLIGHT_MAX && event.error <= 0);
-            require(!d->data[event.slot] || event.holes <= d->length[event.slot]);
-            free(d->data[event.slot]);
-            d->data[event.slot] = NULL;
+
+            struct part *parts = d->parts[event.slot];
+
+            require(event.holes + event.copied <= parts[0].length + parts[1].length);
+            require(event.error || event.holes + event.copied == parts[0].length + parts[1].length);
+            free_parts(parts);
         }
         if (event.kind == NBD_CLIENT_READY || event.kind == NBD_CLIENT_DONE)
             ask_all(d);
@@ -116,7 +144,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         feed(d, data + 1, size - 1, data[0] & 15);
     }
     for (unsigned i = 0; i < NBD_INFLIGHT_MAX; i++)
-        free(d->data[i]);
+        free_parts(d->parts[i]);
     free(d);
     return 0;
 }

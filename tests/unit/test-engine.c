@@ -89,7 +89,7 @@ static void fake_answer(struct fake_source *f, struct list *link, int error)
     f->held_count--;
     if (!error && ask->op == SOURCE_READ) {
         for (uint32_t i = 0; i < ask->length; i++)
-            ask->data[i] = f->holes ? 0 : pattern(ask->offset + i);
+            ask->parts[0].data[i] = f->holes ? 0 : pattern(ask->offset + i);
         ask->zero_bytes = f->holes ? ask->length : 0;
     }
     ask->complete(ask, error);

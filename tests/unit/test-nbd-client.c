@@ -18,6 +18,7 @@
 #define ROOM     4096
 #define READ_MAX 512
 #define IDS_MAX  16
+#define PARTS    3
 
 /* How a step's bytes are cut: first `first`, then pieces of `then` (0: all the rest). */
 struct cut {
@@ -31,8 +32,9 @@ struct asked {
     int slot;
     int error;
     uint32_t holes;
+    uint32_t copied;
     uint32_t length;
-    uint8_t *data; /* exactly `length`, for the sanitizer */
+    struct part parts[PARTS]; /* each exactly as long as it says, for the sanitizer */
 };
 
 struct talk {
@@ -60,6 +62,7 @@ static void note_done(struct talk *t, const struct nbd_client_event *event)
             a->done = true;
             a->error = event->error;
             a->holes = event->holes;
+            a->copied = event->copied;
             return;
         }
     }
@@ -123,6 +126,28 @@ static void step_from(struct talk *t, const json_t *step, struct cut cut)
     t->said_length = 0;
 }
 
+/* A read's memory, in as many parts as there are bytes for: of 1 byte, of 2, and of what is left.
+ */
+static void new_parts(struct asked *a)
+{
+    uint32_t left = a->length;
+
+    for (uint32_t i = 0; i < PARTS && left > 0; i++) {
+        uint32_t length = i + 1 < PARTS && i + 1 < left ? i + 1 : left;
+
+        a->parts[i] = (struct part){malloc(length), length};
+        assert_non_null(a->parts[i].data);
+        left -= length;
+    }
+}
+
+static void free_parts(struct asked *a)
+{
+    for (unsigned i = 0; i < PARTS; i++)
+        free(a->parts[i].data);
+    *a = (struct asked){0};
+}
+
 static void step_do(struct talk *t, const json_t *step)
 {
     const char *what = vectors_text(step, "do");
@@ -138,10 +163,14 @@ static void step_do(struct talk *t, const json_t *step)
     uint64_t offset = read ? vectors_number(step, "offset") : 0;
 
     a->length = read ? (uint32_t)vectors_number(step, "length") : 0;
-    a->data = read ? malloc(a->length) : NULL;
+    new_parts(a);
     a->open = true;
-    a->slot = nbd_client_ask(&t->client, read ? NBD_CMD_READ : NBD_CMD_FLUSH, offset, a->length,
-                             a->data, out);
+    a->slot = nbd_client_ask(&t->client,
+                             &(struct nbd_ask){.type = read ? NBD_CMD_READ : NBD_CMD_FLUSH,
+                                               .offset = offset,
+                                               .length = a->length,
+                                               .parts = a->parts},
+                             out);
     assert_true(a->slot >= 0);
     say(t, out, sizeof out);
 }
@@ -155,10 +184,13 @@ static void step_done(struct talk *t, const json_t *step)
     assert_int_equal(a->error, nbd_error_to_errno((uint32_t)vectors_number(step, "error")));
     if (json_object_get(step, "hex")) {
         assert_int_equal(a->length, vectors_bytes(step, "hex", want, sizeof want));
-        assert_memory_equal(a->data, want, a->length);
+        assert_int_equal(a->holes + a->copied, a->length);
+        for (unsigned i = 0, at = 0; i < PARTS; at += a->parts[i++].length) {
+            if (a->parts[i].data)
+                assert_memory_equal(a->parts[i].data, want + at, a->parts[i].length);
+        }
     }
-    free(a->data);
-    *a = (struct asked){0};
+    free_parts(a);
 }
 
 static void step_ready(struct talk *t, const json_t *step)
@@ -205,7 +237,7 @@ static void run(const json_t *conversation, struct cut cut)
     assert_int_equal(t->failed, refused);
     for (unsigned i = 0; i < IDS_MAX; i++) {
         assert_true(!t->asked[i].done);
-        free(t->asked[i].data);
+        free_parts(&t->asked[i]);
     }
     free(t);
 }
@@ -256,29 +288,38 @@ static void begin(struct nbd_client *c, uint32_t block)
     assert_int_equal(c->phase, NBD_CLIENT_TRANSMIT);
 }
 
+static int ask(struct nbd_client *c, uint16_t type, uint64_t offset, uint32_t length)
+{
+    uint8_t data[4096];
+    const struct part part = {data, sizeof data};
+    uint8_t out[NBD_REQUEST_SIZE];
+
+    return nbd_client_ask(
+        c, &(struct nbd_ask){.type = type, .offset = offset, .length = length, .parts = &part},
+        out);
+}
+
 static void test_asking_keeps_to_the_offer(void **state)
 {
     struct nbd_client *c = malloc(sizeof *c);
-    uint8_t data[4096];
-    uint8_t out[NBD_REQUEST_SIZE];
 
     (void)state;
     assert_non_null(c);
     nbd_client_init(c);
-    assert_int_equal(nbd_client_ask(c, NBD_CMD_READ, 0, 512, data, out), -ENOTCONN);
+    assert_int_equal(ask(c, NBD_CMD_READ, 0, 512), -ENOTCONN);
     begin(c, 512);
-    assert_int_equal(nbd_client_ask(c, NBD_CMD_READ, 0, 0, data, out), -EINVAL);
-    assert_int_equal(nbd_client_ask(c, NBD_CMD_READ, 0, 100, data, out), -EINVAL);
-    assert_int_equal(nbd_client_ask(c, NBD_CMD_READ, 100, 512, data, out), -EINVAL);
-    assert_int_equal(nbd_client_ask(c, NBD_CMD_READ, 0, 4608, data, out), -EINVAL);
-    assert_int_equal(nbd_client_ask(c, NBD_CMD_READ, 65536, 512, data, out), -EINVAL);
-    assert_int_equal(nbd_client_ask(c, NBD_CMD_READ, UINT64_MAX - 511, 512, data, out), -EINVAL);
-    assert_int_equal(nbd_client_ask(c, NBD_CMD_WRITE, 0, 512, data, out), -EINVAL);
+    assert_int_equal(ask(c, NBD_CMD_READ, 0, 0), -EINVAL);
+    assert_int_equal(ask(c, NBD_CMD_READ, 0, 100), -EINVAL);
+    assert_int_equal(ask(c, NBD_CMD_READ, 100, 512), -EINVAL);
+    assert_int_equal(ask(c, NBD_CMD_READ, 0, 4608), -EINVAL);
+    assert_int_equal(ask(c, NBD_CMD_READ, 65536, 512), -EINVAL);
+    assert_int_equal(ask(c, NBD_CMD_READ, UINT64_MAX - 511, 512), -EINVAL);
+    assert_int_equal(ask(c, NBD_CMD_WRITE, 0, 512), -EINVAL);
     /* This server has no flush. */
-    assert_int_equal(nbd_client_ask(c, NBD_CMD_FLUSH, 0, 0, NULL, out), -EINVAL);
+    assert_int_equal(ask(c, NBD_CMD_FLUSH, 0, 0), -EINVAL);
     for (int i = 0; i < NBD_INFLIGHT_MAX; i++)
-        assert_int_equal(nbd_client_ask(c, NBD_CMD_READ, 65024, 512, data, out), i);
-    assert_int_equal(nbd_client_ask(c, NBD_CMD_READ, 0, 512, data, out), -EAGAIN);
+        assert_int_equal(ask(c, NBD_CMD_READ, 65024, 512), i);
+    assert_int_equal(ask(c, NBD_CMD_READ, 0, 512), -EAGAIN);
     free(c);
 }
 
