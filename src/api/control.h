@@ -24,6 +24,15 @@ struct control_slot {
     uint64_t requests, errors, bytes_read, bytes_fetched; /* of this session, or the last */
 };
 
+/* What a far end comes with. */
+struct control_offer {
+    enum medium_kind kind;
+    const char *name; /* valid text */
+    bool has_modified;
+    uint64_t modified;  /* when the file was last changed, in milliseconds since 1970 */
+    const char *resume; /* the token of the session it belongs to; "" for a new one */
+};
+
 struct control {
     const struct control_ops *ops;
     void *owner;
@@ -33,9 +42,12 @@ struct control_ops {
     unsigned (*slot_count)(void *owner);
     /* `slot` is below the count. */
     void (*get_slot)(void *owner, unsigned slot, struct control_slot *out);
-    /* Takes the stream over; a busy slot closes it with STREAM_CLOSE_BUSY. `name` is valid text. */
-    void (*open_slot)(void *owner, unsigned slot, struct stream *stream, enum medium_kind kind,
-                      const char *name);
+    /*
+     * Takes the stream over; a busy slot closes it with STREAM_CLOSE_BUSY, unless `offer` resumes
+     * its session. `offer` is gone when this returns.
+     */
+    void (*open_slot)(void *owner, unsigned slot, struct stream *stream,
+                      const struct control_offer *offer);
 };
 
 static inline unsigned control_slot_count(const struct control *c)
@@ -50,9 +62,9 @@ static inline void control_get_slot(const struct control *c, unsigned slot,
 }
 
 static inline void control_open_slot(const struct control *c, unsigned slot, struct stream *stream,
-                                     enum medium_kind kind, const char *name)
+                                     const struct control_offer *offer)
 {
-    c->ops->open_slot(c->owner, slot, stream, kind, name);
+    c->ops->open_slot(c->owner, slot, stream, offer);
 }
 
 #endif

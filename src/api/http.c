@@ -66,6 +66,7 @@ static void api_open(void *owner, const char *path, const struct web_arguments *
     const struct control *control = owner;
     int slot = media_path_slot(path, control_slot_count(control));
     const char *wrong = slot < 0 ? "This machine has no drive of that number." : NULL;
+    struct control_offer offer;
     struct media_query query;
 
     media_query_init(&query);
@@ -78,7 +79,14 @@ static void api_open(void *owner, const char *path, const struct web_arguments *
         stream_free(stream);
         return;
     }
-    control_open_slot(control, (unsigned)slot, stream, query.kind, query.name);
+    offer = (struct control_offer){
+        .kind = query.kind,
+        .name = query.name,
+        .has_modified = query.has_modified,
+        .modified = query.modified,
+        .resume = query.resume,
+    };
+    control_open_slot(control, (unsigned)slot, stream, &offer);
 }
 
 struct web_route http_api_route(const struct control *control)

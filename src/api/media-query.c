@@ -9,6 +9,9 @@
 #define PATH_BEFORE "/api/slots/"
 #define PATH_AFTER  "/media"
 
+/* What a JavaScript number can count up to one by one. */
+#define MODIFIED_MAX ((UINT64_C(1) << 53) - 1)
+
 int media_path_slot(const char *path, unsigned slot_count)
 {
     unsigned number = 0;
@@ -64,16 +67,59 @@ static const char *add_name(struct media_query *q, const char *value, size_t len
     return NULL;
 }
 
+static const char *add_modified(struct media_query *q, const char *value, size_t length)
+{
+    uint64_t number = 0;
+
+    if (q->has_modified)
+        return "The file's time of change is said twice.";
+    q->has_modified = true;
+    for (size_t i = 0; i < length; i++) {
+        if (value[i] < '0' || value[i] > '9' || number > MODIFIED_MAX / 10)
+            length = 0;
+        else
+            number = number * 10 + (uint64_t)(value[i] - '0');
+    }
+    if (length == 0 || (value[0] == '0' && length > 1) || number > MODIFIED_MAX)
+        return "The file's time of change must be in milliseconds since 1970.";
+    q->modified = number;
+    return NULL;
+}
+
+static const char *add_resume(struct media_query *q, const char *value, size_t length)
+{
+    if (q->resume[0])
+        return "The session to resume is said twice.";
+    for (size_t i = 0; i < length; i++) {
+        if (!memchr("0123456789abcdef", value[i], 16))
+            length = 0;
+    }
+    if (length != MEDIA_TOKEN_DIGITS)
+        return "The session to resume must be 32 lower-case hexadecimal digits.";
+    memcpy(q->resume, value, length);
+    q->resume[length] = '\0';
+    return NULL;
+}
+
 const char *media_query_add(struct media_query *q, const char *argument, size_t length)
 {
+    static const struct {
+        const char *key;
+        const char *(*add)(struct media_query *q, const char *value, size_t length);
+    } known[] = {
+        {"kind", add_kind},
+        {"name", add_name},
+        {"modified", add_modified},
+        {"resume", add_resume},
+    };
     const char *equals = memchr(argument, '=', length);
     size_t key = equals ? (size_t)(equals - argument) : length;
     const char *value = equals ? equals + 1 : argument + length;
 
-    if (key == 4 && memcmp(argument, "kind", 4) == 0)
-        return add_kind(q, value, length - (size_t)(value - argument));
-    if (key == 4 && memcmp(argument, "name", 4) == 0)
-        return add_name(q, value, length - (size_t)(value - argument));
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (key == strlen(known[i].key) && memcmp(argument, known[i].key, key) == 0)
+            return known[i].add(q, value, length - (size_t)(value - argument));
+    }
     return NULL;
 }
 

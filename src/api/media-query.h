@@ -1,20 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a page says of a medium when it opens the WebSocket:
- * /api/slots/N/media?kind=disk|cd&name=... (docs/protocol.md). Pure.
+ * /api/slots/N/media?kind=disk|cd&name=...&modified=...&resume=... (docs/protocol.md). Pure.
  */
 #ifndef PLATTER_API_MEDIA_QUERY_H
 #define PLATTER_API_MEDIA_QUERY_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/medium.h"
+
+#define MEDIA_TOKEN_DIGITS 32
 
 struct media_query {
     bool has_kind;
     enum medium_kind kind;
     char name[MEDIUM_NAME_MAX]; /* UTF-8 text without control characters, cut to fit */
+    bool has_modified;
+    uint64_t modified;                   /* milliseconds since 1970; at most 2^53 - 1 */
+    char resume[MEDIA_TOKEN_DIGITS + 1]; /* lower-case hexadecimal; "" when nothing is resumed */
 };
 
 /* The slot that `path` names, /api/slots/N/media, if there are more than N; else -1. */

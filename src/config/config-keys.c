@@ -22,8 +22,10 @@ struct key {
     enum config_section section;
     const char *name;
     int (*set)(struct config_parser *p, const struct key *key, void *base, const char *value);
-    size_t offset; /* of the member in struct config, or in struct config_slot */
-    size_t room;   /* of a text, its terminator included */
+    size_t offset;        /* of the member in struct config, or in struct config_slot */
+    size_t room;          /* of a text, its terminator included */
+    unsigned least, most; /* of a number */
+    const char *unit;     /* of a number, in the plural */
 };
 
 /* A value as it may be shown in a sentence. */
@@ -64,22 +66,29 @@ static int set_yes_no(struct config_parser *p, const struct key *key, void *base
     return 0;
 }
 
-static int set_grace(struct config_parser *p, const struct key *key, void *base, const char *value)
+static int set_number(struct config_parser *p, const struct key *key, void *base, const char *value)
 {
     struct shown s;
-    unsigned seconds = 0;
+    unsigned number = 0;
+    bool good = true;
 
-    for (const char *at = value; *at; at++) {
-        if (*at < '0' || *at > '9' || seconds > 300)
-            return config_fail(p, p->line, "%s is \"%s\"; say a number of seconds, 0 to 300.",
-                               key->name, show(&s, value));
-        seconds = seconds * 10 + (unsigned)(*at - '0');
+    for (const char *at = value; *at && good; at++) {
+        good = *at >= '0' && *at <= '9' && number <= key->most;
+        if (good)
+            number = number * 10 + (unsigned)(*at - '0');
     }
-    if (seconds > 300)
-        return config_fail(p, p->line, "%s is %u; 300 seconds is the most it can be.", key->name,
-                           seconds);
-    *(unsigned *)(void *)((char *)base + key->offset) = seconds;
+    if (!good || number < key->least || number > key->most)
+        return config_fail(p, p->line, "%s is \"%s\"; say a number of %s, %u to %u.", key->name,
+                           show(&s, value), key->unit, key->least, key->most);
+    *(unsigned *)(void *)((char *)base + key->offset) = number;
     return 0;
+}
+
+/* What a grace may be is the export's own: slot_check() asks, when that is known. */
+static int set_grace(struct config_parser *p, const struct key *key, void *base, const char *value)
+{
+    p->grace_line[p->slot] = p->line;
+    return set_number(p, key, base, value);
 }
 
 /* A name of letters, digits and `more`, that does not begin with a '-' or '.'. */
@@ -283,25 +292,30 @@ static int set_names(struct config_parser *p, const struct key *key, void *base,
     return 0;
 }
 
-#define IN_CONFIG(member) offsetof(struct config, member), sizeof((struct config *)0)->member
-#define IN_SLOT(member)                                                                            \
-    offsetof(struct config_slot, member), sizeof((struct config_slot *)0)->member
+#define ROOM_IN(thing, member) offsetof(struct thing, member), sizeof((struct thing *)0)->member
+#define NO_NUMBER              0, 0, NULL
+#define NOWHERE                0, 0, NO_NUMBER /* the setter knows where */
+#define IN_CONFIG(member)      ROOM_IN(config, member), NO_NUMBER
+#define IN_SLOT(member)        ROOM_IN(config_slot, member), NO_NUMBER
 
 static const struct key keys[] = {
-    {CONFIG_DAEMON, "listen", set_listen, 0, 0},
+    {CONFIG_DAEMON, "listen", set_listen, NOWHERE},
     {CONFIG_DAEMON, "insecure_no_login", set_yes_no, IN_CONFIG(insecure_no_login)},
-    {CONFIG_DAEMON, "host_names", set_names, 0, 0},
+    {CONFIG_DAEMON, "host_names", set_names, NOWHERE},
     {CONFIG_DAEMON, "page", set_path, IN_CONFIG(page_dir)},
     {CONFIG_DAEMON, "runtime_dir", set_path, IN_CONFIG(runtime_dir)},
     {CONFIG_HELPER, "socket", set_path, IN_CONFIG(helper_socket)},
     {CONFIG_HELPER, "state_dir", set_path, IN_CONFIG(helper_state_dir)},
     {CONFIG_HELPER, "user", set_user, IN_CONFIG(helper_user)},
-    {CONFIG_HELPER, "restart_grace", set_grace, IN_CONFIG(restart_grace)},
+    {CONFIG_HELPER, "restart_grace", set_number, ROOM_IN(config, restart_grace), 0, 60, "seconds"},
     {CONFIG_SLOT, "name", set_slot_name, IN_SLOT(name)},
     {CONFIG_SLOT, "export", set_export, IN_SLOT(export_name)},
     {CONFIG_SLOT, "socket", set_path, IN_SLOT(socket_path)},
     {CONFIG_SLOT, "nbd", set_nbd, IN_SLOT(nbd)},
     {CONFIG_SLOT, "udc", set_udc, IN_SLOT(udc)},
+    {CONFIG_SLOT, "grace", set_grace, ROOM_IN(config_slot, grace), 1, 3600, "seconds"},
+    {CONFIG_SLOT, "keep", set_number, ROOM_IN(config_slot, keep), 0, 604800, "seconds"},
+    {CONFIG_SLOT, "cache", set_number, ROOM_IN(config_slot, cache), 4, 1024, "MiB"},
 };
 
 #define KEY_COUNT (sizeof keys / sizeof keys[0])

@@ -39,6 +39,7 @@ struct config_parser {
     struct config_seen helper;
     struct config_seen slots[CONFIG_SLOTS_MAX];
     unsigned listen_line;
+    unsigned grace_line[CONFIG_SLOTS_MAX]; /* 0: the default */
 };
 
 /*

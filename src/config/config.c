@@ -29,6 +29,13 @@
 /* Far more than any configuration; a wrong path (an image, a device) is stopped here. */
 #define FILE_MAX (64 * 1024)
 
+/*
+ * Linux gives a SCSI command 30 s and then resets the device, which a gadget stuck in a read does
+ * not survive: what waits for a far end is answered before that.
+ */
+#define KERNEL_GRACE_MAX   25u
+#define UNIX_GRACE_DEFAULT 60u
+
 int config_fail(struct config_parser *p, unsigned line, const char *format, ...)
 {
     va_list args;
@@ -169,6 +176,22 @@ static int key_read(void *arg, const char *section, const char *key, const char 
     return config_set(p, key, value) == 0;
 }
 
+/* The grace of one slot, whose export is known by now. */
+static int grace_check(struct config_parser *p, unsigned number)
+{
+    struct config_slot *slot = &p->config->slots[number];
+    bool kernel = strcmp(slot->export_name, "kernel") == 0;
+
+    if (slot->grace == 0)
+        slot->grace = kernel ? KERNEL_GRACE_MAX : UNIX_GRACE_DEFAULT;
+    if (kernel && slot->grace > KERNEL_GRACE_MAX)
+        return config_fail(p, p->grace_line[number],
+                           "grace is %u; with export = kernel %u seconds is the most, for a "
+                           "machine gives up its USB drive after 30.",
+                           slot->grace, KERNEL_GRACE_MAX);
+    return 0;
+}
+
 /* What must hold of one slot, and between it and the ones before. */
 static int slot_check(struct config_parser *p, unsigned number)
 {
@@ -185,6 +208,8 @@ static int slot_check(struct config_parser *p, unsigned number)
     if (!slot->socket_path[0])
         snprintf(slot->socket_path, sizeof slot->socket_path, "%s/slot-%u.sock",
                  p->config->runtime_dir, number);
+    if (grace_check(p, number) < 0)
+        return -EINVAL;
     for (unsigned i = 0; i < number; i++) {
         const struct config_slot *other = &p->config->slots[i];
 
@@ -262,9 +287,12 @@ static void set_defaults(struct config *config)
     strcpy(config->helper_socket, "/run/platter-helper/helper.sock");
     strcpy(config->helper_state_dir, "/run/platter-helper");
     strcpy(config->helper_user, "platter");
+    config->restart_grace = 10;
     for (size_t i = 0; i < CONFIG_SLOTS_MAX; i++) {
         strcpy(config->slots[i].nbd, "auto");
         strcpy(config->slots[i].udc, "auto");
+        config->slots[i].keep = 3600;
+        config->slots[i].cache = 32;
     }
 }
 

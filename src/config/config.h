@@ -21,6 +21,9 @@ struct config_slot {
     char socket_path[108]; /* unix; default RUNTIME/slot-N.sock */
     char nbd[16];          /* kernel: "auto" or "nbd0" ... */
     char udc[64];          /* kernel: "auto" or a name in /sys/class/udc */
+    unsigned grace; /* seconds the machine waits for a lost far end; 25 (kernel) or 60 (unix) */
+    unsigned keep;  /* seconds its drive then stays, giving errors; default 3600 */
+    unsigned cache; /* MiB of the image held in memory at most; default 32 */
 };
 
 struct config_listen {
@@ -42,7 +45,7 @@ struct config {
     char helper_state_dir[64]; /* default /run/platter-helper */
     char helper_user[32];   /* who may speak to the helper besides root: a name or a number; default
                                "platter" */
-    unsigned restart_grace; /* seconds; 0 */
+    unsigned restart_grace; /* seconds the helper keeps drives without platterd; default 10 */
     /* [slot N] */
     struct config_slot slots[CONFIG_SLOTS_MAX];
     size_t slot_count; /* slots are numbered from 0 without gaps */

@@ -95,7 +95,7 @@ static void daemon_get_slot(void *owner, unsigned slot, struct control_slot *out
 }
 
 static void daemon_open_slot(void *owner, unsigned slot, struct stream *stream,
-                             enum medium_kind kind, const char *name)
+                             const struct control_offer *offer)
 {
     struct daemon *d = owner;
 
@@ -104,7 +104,7 @@ static void daemon_open_slot(void *owner, unsigned slot, struct stream *stream,
         stream_free(stream);
         return;
     }
-    slot_open(d->slots[slot], stream, kind, name);
+    slot_open(d->slots[slot], stream, offer->kind, offer->name);
 }
 
 static const struct control_ops daemon_control = {

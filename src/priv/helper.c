@@ -468,8 +468,6 @@ static int helper_begin(struct helper *h)
                   h->config.helper_user);
         return r;
     }
-    if (h->config.restart_grace > 0)
-        log_warn("[helper] restart_grace is taken as 0: a drive cannot outlive platterd yet");
     r = take_place(h);
     if (r < 0)
         return r;

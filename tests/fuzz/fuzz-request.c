@@ -66,7 +66,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         media_query_add(&query, argument, length);
         free(argument);
         if (strnlen(query.name, sizeof query.name) == sizeof query.name ||
-            !utf8_is_text(query.name, strlen(query.name)))
+            !utf8_is_text(query.name, strlen(query.name)) ||
+            (query.resume[0] && strnlen(query.resume, sizeof query.resume) != MEDIA_TOKEN_DIGITS))
             abort();
     }
     if (!media_query_check(&query) && !query.has_kind)

@@ -169,19 +169,18 @@ static void get_slot(void *owner, unsigned slot, struct control_slot *out)
                                  .bytes_read = slot ? UINT64_C(1) << 40 : 0};
 }
 
-static void open_slot(void *owner, unsigned slot, struct stream *stream, enum medium_kind kind,
-                      const char *name)
+static void open_slot(void *owner, unsigned slot, struct stream *stream,
+                      const struct control_offer *offer)
 {
     struct far_end *f = calloc(1, sizeof *f);
 
     (void)owner;
-    (void)kind;
     (void)slot;
     if (!f || loop_timer_new(loop, on_timer, f, &f->timer) < 0)
         abort();
     open_far_ends++;
     f->stream = stream;
-    snprintf(f->mode, sizeof f->mode, "%s", name);
+    snprintf(f->mode, sizeof f->mode, "%s", offer->name);
     stream_own(stream, &events, f);
     stream_tell(stream, "{\"state\":\"opening\"}");
     if (mode_is(f, "busy")) {

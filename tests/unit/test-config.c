@@ -50,6 +50,21 @@ static void test_defaults(void **state)
     assert_string_equal(c.slots[0].socket_path, "/run/platter/slot-0.sock");
     assert_string_equal(c.slots[0].nbd, "auto");
     assert_string_equal(c.slots[0].udc, "auto");
+    assert_int_equal(c.restart_grace, 10);
+    assert_int_equal(c.slots[0].grace, 60);
+    assert_int_equal(c.slots[0].keep, 3600);
+    assert_int_equal(c.slots[0].cache, 32);
+    must_parse("[slot 0]\nexport=kernel\n", &c);
+    assert_int_equal(c.slots[0].grace, 25);
+    must_parse("[slot 0]\ngrace=25\nkeep=604800\ncache=1024\nexport=kernel\n"
+               "[slot 1]\ngrace=3600\nkeep=0\ncache=4\nexport=unix\n",
+               &c);
+    assert_int_equal(c.slots[0].grace, 25);
+    assert_int_equal(c.slots[0].keep, 604800);
+    assert_int_equal(c.slots[0].cache, 1024);
+    assert_int_equal(c.slots[1].grace, 3600);
+    assert_int_equal(c.slots[1].keep, 0);
+    assert_int_equal(c.slots[1].cache, 4);
 }
 
 static void test_everything(void **state)
@@ -67,7 +82,7 @@ static void test_everything(void **state)
                "host_names = bmc, bmc.example.org\n"
                "page = /srv/page\nruntime_dir = /tmp/r\n"
                "[helper]\nsocket = /tmp/h.sock\nstate_dir = /tmp/h\nuser = 1000\n"
-               "restart_grace = 10\n"
+               "restart_grace = 60\n"
                "[slot 0]\nexport = unix\nsocket = /tmp/s0",
                &c);
     assert_int_equal(c.slot_count, 2);
@@ -88,7 +103,7 @@ static void test_everything(void **state)
     assert_string_equal(c.helper_socket, "/tmp/h.sock");
     assert_string_equal(c.helper_state_dir, "/tmp/h");
     assert_string_equal(c.helper_user, "1000");
-    assert_int_equal(c.restart_grace, 10);
+    assert_int_equal(c.restart_grace, 60);
 }
 
 #define TEN     "0123456789"
@@ -165,9 +180,21 @@ static const struct bad {
     {SLOT "[daemon]\nhost_names=http://bmc\n", "p.conf:4: ", "\"http://bmc\" is not a host name"},
     {SLOT "[daemon]\nhost_names=a,,b\n", "p.conf:4: ", "\"\" is not a host name"},
     {SLOT "[daemon]\nhost_names=a,b,c,d,e,f,g,h,i\n", "p.conf:4: ", "more than 8 names"},
-    {SLOT "[helper]\nrestart_grace=-1\n", "p.conf:4: ", "number of seconds, 0 to 300"},
-    {SLOT "[helper]\nrestart_grace=301\n", "p.conf:4: ", "300 seconds is the most"},
-    {SLOT "[helper]\nrestart_grace=99999999999\n", "p.conf:4: ", "0 to 300"},
+    {SLOT "[helper]\nrestart_grace=-1\n", "p.conf:4: ", "number of seconds, 0 to 60."},
+    {SLOT "[helper]\nrestart_grace=61\n", "p.conf:4: ", "\"61\"; say a number of seconds, 0 to"},
+    {SLOT "[helper]\nrestart_grace=99999999999\n", "p.conf:4: ", "0 to 60"},
+    {SLOT "[helper]\nrestart_grace=4294967296\n", "p.conf:4: ", "0 to 60"},
+    {SLOT "grace=0\n", "p.conf:3: ", "grace is \"0\"; say a number of seconds, 1 to 3600."},
+    {SLOT "grace=3601\n", "p.conf:3: ", "seconds, 1 to 3600."},
+    {SLOT "grace=1s\n", "p.conf:3: ", "seconds, 1 to 3600."},
+    {SLOT "grace=1\ngrace=2\n", "p.conf:4: ", "grace is here a second time in [slot 0]"},
+    {"[slot 0]\ngrace=26\nexport=kernel\n", "p.conf:2: ", "25 seconds is the most"},
+    {SLOT "keep=604801\n",
+     "p.conf:3: ", "keep is \"604801\"; say a number of seconds, 0 to 604800."},
+    {SLOT "keep=-0\n", "p.conf:3: ", "keep is \"-0\""},
+    {SLOT "cache=3\n", "p.conf:3: ", "cache is \"3\"; say a number of MiB, 4 to 1024."},
+    {SLOT "cache=1025\n", "p.conf:3: ", "4 to 1024"},
+    {SLOT "cache=32M\n", "p.conf:3: ", "cache is \"32M\""},
     {SLOT "[helper]\nuser=a b\n", "p.conf:4: ", "the name or the number of a user"},
     {SLOT "\x1b[31m=1\n", "p.conf:3: ", "unknown key \"?[31m\""},
     {SLOT "name=" HUNDRED HUNDRED HUNDRED "\n", "p.conf:3: ", "shorten it"},

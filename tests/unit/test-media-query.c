@@ -67,12 +67,69 @@ static void test_good(void **state)
     assert_null(media_query_check(&q));
 }
 
+#define TOKEN "0123456789abcdef0123456789abcdef"
+
+static void test_return(void **state)
+{
+    struct media_query q;
+
+    (void)state;
+    media_query_init(&q);
+    assert_null(add_text(&q, "name=x"));
+    assert_null(add_text(&q, "kind=cd"));
+    assert_null(media_query_check(&q));
+    assert_false(q.has_modified);
+    assert_string_equal(q.resume, "");
+    assert_null(add_text(&q, "modified=9007199254740991"));
+    assert_null(add_text(&q, "resume=" TOKEN));
+    assert_null(media_query_check(&q));
+    assert_true(q.has_modified);
+    assert_int_equal(q.modified, INT64_C(9007199254740991));
+    assert_string_equal(q.resume, TOKEN);
+    assert_non_null(add_text(&q, "modified=1"));
+    assert_non_null(add_text(&q, "resume=" TOKEN));
+    media_query_init(&q);
+    assert_null(add_text(&q, "modified=0"));
+    assert_true(q.has_modified);
+    assert_int_equal(q.modified, 0);
+}
+
 static void test_bad(void **state)
 {
     static const char *const bad[] = {
-        "kind",        "kind=",     "kind=CD",           "kind=disks",
-        "name",        "name=",     "name=\xff",         "name=a\nb",
-        "name=\x1b[m", "name=\xc3", "name=\xed\xa0\x80", "name=\xc0\xaf",
+        "kind",
+        "kind=",
+        "kind=CD",
+        "kind=disks",
+        "name",
+        "name=",
+        "name=\xff",
+        "name=a\nb",
+        "name=\x1b[m",
+        "name=\xc3",
+        "name=\xed\xa0\x80",
+        "name=\xc0\xaf",
+        "modified",
+        "modified=",
+        "modified=-1",
+        "modified=+1",
+        "modified=1.5",
+        "modified=01",
+        "modified=00",
+        "modified=1e3",
+        "modified= 1",
+        "modified=1 ",
+        "modified=9007199254740992",
+        "modified=18446744073709551617",
+        "modified=99999999999999999999999999999999",
+        "resume",
+        "resume=",
+        "resume=0123456789abcdef0123456789abcde",
+        "resume=" TOKEN "0",
+        "resume=0123456789ABCDEF0123456789abcdef",
+        "resume=0123456789abcdef0123456789abcdeg",
+        "resume=" TOKEN TOKEN,
+        "resume=0x23456789abcdef0123456789abcdef",
     };
     struct media_query q;
 
@@ -87,6 +144,8 @@ static void test_bad(void **state)
     }
     media_query_init(&q);
     assert_non_null(add(&q, "name=a\0b", 8));
+    media_query_init(&q);
+    assert_non_null(add(&q, "resume=0123456789abcdef\0000123456789abcde", 7 + 32));
     media_query_init(&q);
     assert_non_null(media_query_check(&q));
     assert_null(add_text(&q, "name=x"));
@@ -162,7 +221,8 @@ static void test_utf8(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_path),      cmocka_unit_test(test_good), cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_path),      cmocka_unit_test(test_good),
+        cmocka_unit_test(test_return),    cmocka_unit_test(test_bad),
         cmocka_unit_test(test_long_name), cmocka_unit_test(test_utf8),
     };
 
