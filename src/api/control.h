@@ -27,10 +27,9 @@ struct control_slot {
 /* What a far end comes with. */
 struct control_offer {
     enum medium_kind kind;
-    const char *name; /* valid text */
-    bool has_modified;
-    uint64_t modified;  /* when the file was last changed, in milliseconds since 1970 */
-    const char *resume; /* the token of the session it belongs to; "" for a new one */
+    const char *name;   /* valid text */
+    int64_t modified;   /* when the file was last changed, milliseconds since 1970; -1: not told */
+    const char *resume; /* the token of the session it comes back to; NULL: it begins one */
 };
 
 struct control {

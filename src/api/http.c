@@ -82,9 +82,8 @@ static void api_open(void *owner, const char *path, const struct web_arguments *
     offer = (struct control_offer){
         .kind = query.kind,
         .name = query.name,
-        .has_modified = query.has_modified,
         .modified = query.modified,
-        .resume = query.resume,
+        .resume = query.resume[0] ? query.resume : NULL,
     };
     control_open_slot(control, (unsigned)slot, stream, &offer);
 }

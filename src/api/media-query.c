@@ -10,7 +10,7 @@
 #define PATH_AFTER  "/media"
 
 /* What a JavaScript number can count up to one by one. */
-#define MODIFIED_MAX ((UINT64_C(1) << 53) - 1)
+#define MODIFIED_MAX ((INT64_C(1) << 53) - 1)
 
 int media_path_slot(const char *path, unsigned slot_count)
 {
@@ -32,7 +32,7 @@ int media_path_slot(const char *path, unsigned slot_count)
 
 void media_query_init(struct media_query *q)
 {
-    *q = (struct media_query){0};
+    *q = (struct media_query){.modified = -1};
 }
 
 static const char *add_kind(struct media_query *q, const char *value, size_t length)
@@ -69,16 +69,15 @@ static const char *add_name(struct media_query *q, const char *value, size_t len
 
 static const char *add_modified(struct media_query *q, const char *value, size_t length)
 {
-    uint64_t number = 0;
+    int64_t number = 0;
 
-    if (q->has_modified)
+    if (q->modified >= 0)
         return "The file's time of change is said twice.";
-    q->has_modified = true;
     for (size_t i = 0; i < length; i++) {
         if (value[i] < '0' || value[i] > '9' || number > MODIFIED_MAX / 10)
             length = 0;
         else
-            number = number * 10 + (uint64_t)(value[i] - '0');
+            number = number * 10 + (value[i] - '0');
     }
     if (length == 0 || (value[0] == '0' && length > 1) || number > MODIFIED_MAX)
         return "The file's time of change must be in milliseconds since 1970.";

@@ -18,8 +18,7 @@ struct media_query {
     bool has_kind;
     enum medium_kind kind;
     char name[MEDIUM_NAME_MAX]; /* UTF-8 text without control characters, cut to fit */
-    bool has_modified;
-    uint64_t modified;                   /* milliseconds since 1970; at most 2^53 - 1 */
+    int64_t modified;           /* milliseconds since 1970, at most 2^53 - 1; -1: not said */
     char resume[MEDIA_TOKEN_DIGITS + 1]; /* lower-case hexadecimal; "" when nothing is resumed */
 };
 

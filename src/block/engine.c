@@ -11,7 +11,7 @@
  * engine_release() (or until the answer, if that was an error). The source is its owner's.
  *
  * What always holds: `memory` is the sum of all jobs' memory and never passes memory_max;
- * `source_in_flight` never passes the source's in_flight_max; a request is answered exactly once.
+ * `asks_in_flight` never passes the source's in_flight_max; a request is answered exactly once.
  *
  * Callbacks may come back in here (a completed request is released, or a new one submitted, from
  * inside its own answer), so only pump() moves pieces to the source, and it never runs inside
@@ -140,7 +140,7 @@ static void piece_answered(struct source_request *ask, int error)
     struct engine_job *job = piece->job;
     struct engine *e = job->engine;
 
-    e->counters.source_in_flight--;
+    e->counters.asks_in_flight--;
     if (!error) {
         e->counters.bytes_fetched += ask->length;
         job->zero_bytes += ask->zero_bytes;
@@ -259,7 +259,7 @@ static void ask_first(struct engine *e)
 {
     struct piece *piece = list_entry(list_take_first(&e->ready), struct piece, link);
 
-    e->counters.source_in_flight++;
+    e->counters.asks_in_flight++;
     source_submit(e->source, &piece->ask);
 }
 
@@ -286,7 +286,7 @@ static void pump(struct engine *e)
         if (e->failed) {
             fail_all(e);
         } else if (e->source) {
-            while (!e->failed && e->counters.source_in_flight < e->info.in_flight_max &&
+            while (!e->failed && e->counters.asks_in_flight < e->info.in_flight_max &&
                    !list_is_empty(&e->ready))
                 ask_first(e);
             if (!e->failed && list_is_empty(&e->ready) && !list_is_empty(&e->waiting) &&

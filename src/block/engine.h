@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "block/counters.h"
 #include "block/request.h"
 #include "block/source.h"
 
@@ -19,17 +20,6 @@ struct engine;
 
 struct engine_config {
     size_t memory_max; /* bytes held for reads at once; at least REQUEST_LENGTH_MAX + 128 KiB */
-};
-
-/* Running totals since engine_new(). */
-struct engine_counters {
-    uint64_t requests;         /* answered, with or without an error */
-    uint64_t errors;           /* of those, with an error */
-    uint64_t bytes_read;       /* answered to the machine */
-    uint64_t bytes_fetched;    /* received from the source, zeroes included */
-    unsigned requests_open;    /* not yet answered, now */
-    unsigned source_in_flight; /* asked of the source and not yet answered, now */
-    size_t memory;             /* bytes held, now */
 };
 
 /* 0 or -errno. */

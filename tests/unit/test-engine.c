@@ -149,7 +149,7 @@ static void client_done(struct client *c)
 
     engine_get_counters(c->engine, &n);
     assert_int_equal(n.requests_open, 0);
-    assert_int_equal(n.source_in_flight, 0);
+    assert_int_equal(n.asks_in_flight, 0);
     assert_int_equal(n.memory, 0);
     engine_free(c->engine);
 }

@@ -78,19 +78,17 @@ static void test_return(void **state)
     assert_null(add_text(&q, "name=x"));
     assert_null(add_text(&q, "kind=cd"));
     assert_null(media_query_check(&q));
-    assert_false(q.has_modified);
+    assert_int_equal(q.modified, -1);
     assert_string_equal(q.resume, "");
     assert_null(add_text(&q, "modified=9007199254740991"));
     assert_null(add_text(&q, "resume=" TOKEN));
     assert_null(media_query_check(&q));
-    assert_true(q.has_modified);
     assert_int_equal(q.modified, INT64_C(9007199254740991));
     assert_string_equal(q.resume, TOKEN);
     assert_non_null(add_text(&q, "modified=1"));
     assert_non_null(add_text(&q, "resume=" TOKEN));
     media_query_init(&q);
     assert_null(add_text(&q, "modified=0"));
-    assert_true(q.has_modified);
     assert_int_equal(q.modified, 0);
 }
 
