@@ -104,7 +104,13 @@ static void daemon_open_slot(void *owner, unsigned slot, struct stream *stream,
         stream_free(stream);
         return;
     }
-    slot_open(d->slots[slot], stream, offer->kind, offer->name);
+    slot_open(d->slots[slot], stream,
+              &(struct slot_offer){
+                  .kind = offer->kind,
+                  .name = offer->name,
+                  .modified = offer->has_modified ? (int64_t)offer->modified : -1,
+                  .resume = offer->resume[0] ? offer->resume : NULL,
+              });
 }
 
 static const struct control_ops daemon_control = {
@@ -170,7 +176,10 @@ static int daemon_slots_new(struct daemon *d)
             .name = c->name,
             .export_name = c->export_name,
             .socket_path = c->socket_path,
-            .memory_max = SLOT_MEMORY_MAX,
+            .cache_max = SLOT_MEMORY_MAX,
+            .grace = c->grace,
+            .keep = c->keep,
+            .record_dir = d->config.runtime_dir,
         };
         int r;
 
@@ -184,6 +193,7 @@ static int daemon_slots_new(struct daemon *d)
         if (r < 0)
             return r;
         slot_watch_idle(d->slots[i], daemon_slot_idle, d);
+        slot_restore(d->slots[i]);
     }
     return 0;
 }

@@ -3,13 +3,15 @@
  * The interface of every export: the way a medium reaches the machine.
  *
  * Life: export_check() says whether a medium can go out this way at all; export_start() then
- * begins, and exactly one of `started` or `stopped` follows. After `started`, `ejected` may come
+ * begins, or export_adopt() where an earlier process left it standing, and exactly one of `started`
+ * or `stopped` follows. After `started`, `ejected` may come
  * (the machine gave the medium back), and `stopped` comes exactly once: by itself when the export
  * failed, or after export_stop(). After `stopped` nothing is left of it in the system and it may be
  * started again. Free it only when it is stopped; export_free() may be called from inside
  * `stopped`.
  *
- * No event comes before export_start() or export_stop() has returned. Nothing here blocks.
+ * No event comes before export_start(), export_adopt() or export_stop() has returned. Nothing here
+ * blocks.
  */
 #ifndef PLATTER_EXPORT_EXPORT_H
 #define PLATTER_EXPORT_EXPORT_H
@@ -45,7 +47,19 @@ struct export_ops {
     int (*check)(const struct medium *medium, char *reason, size_t room);
     /* 0 or -errno. */
     int (*new)(const struct export_config *config, struct export **out);
+    /* For how many seconds, at most, the machine bears to wait for an answer; 0: not at all. */
+    unsigned grace_max;
     void (*start)(struct export *e, const struct medium *medium, struct engine *engine);
+    /*
+     * As start, of the drive with this very medium that an earlier process started and left without
+     * stopping it; the machine is to notice nothing. `stopped` with an error when there is none.
+     */
+    void (*adopt)(struct export *e, const struct medium *medium, struct engine *engine);
+    /*
+     * The medium can be read again after reads of it have failed: the machine is made to look at it
+     * anew, where errors leave a trace. Only once started; no event tells of it.
+     */
+    void (*reload)(struct export *e);
     /*
      * `link_alive`: the engine still answers, so an orderly teardown may read through it. When it
      * is false, the engine answers every request with an error by now.
@@ -77,6 +91,17 @@ static inline void export_start(struct export *e, const struct medium *medium,
                                 struct engine *engine)
 {
     e->ops->start(e, medium, engine);
+}
+
+static inline void export_adopt(struct export *e, const struct medium *medium,
+                                struct engine *engine)
+{
+    e->ops->adopt(e, medium, engine);
+}
+
+static inline void export_reload(struct export *e)
+{
+    e->ops->reload(e);
 }
 
 static inline void export_stop(struct export *e, bool link_alive)

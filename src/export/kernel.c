@@ -29,6 +29,8 @@
 
 /* Where the kernel's mass-storage gadget clamps a CD, silently: 256 * 60 * 75 - 1 blocks. */
 #define CD_BLOCKS_MAX 1151999u
+/* Linux resets a USB drive that leaves a command unanswered for 30 s, for good. Seconds. */
+#define GRACE_MAX 25
 
 enum state {
     IDLE,
@@ -288,6 +290,7 @@ const struct export_ops export_kernel = {
     .name = "kernel",
     .check = kernel_check,
     .new = kernel_new,
+    .grace_max = GRACE_MAX,
     .start = kernel_start,
     .stop = kernel_stop,
     .describe = kernel_describe,

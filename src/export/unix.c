@@ -31,6 +31,8 @@
 
 #define CONNS_MAX 16
 #define BACKLOG   16
+/* NBD clients set themselves no limit; a person's patience does. Seconds. */
+#define GRACE_MAX 3600
 /* How long to leave waiting clients alone when there are no descriptors for them. */
 #define REST_MS 1000
 
@@ -262,6 +264,21 @@ static void unix_start(struct export *e, const struct medium *medium, struct eng
     tell_soon(u, u->error < 0 ? TELL_STOPPED : TELL_STARTED);
 }
 
+/*
+ * The earlier process took the clients' connections with it; what is left is the file of its
+ * socket, and listening again replaces that. Clients that come back find all as it was.
+ */
+static void unix_adopt(struct export *e, const struct medium *medium, struct engine *engine)
+{
+    unix_start(e, medium, engine);
+}
+
+/* A client hears of each error by itself, and asks again or does not. */
+static void unix_reload(struct export *e)
+{
+    (void)e;
+}
+
 static void unix_stop(struct export *e, bool link_alive)
 {
     struct unix_export *u = of(e);
@@ -293,7 +310,10 @@ const struct export_ops export_unix = {
     .name = "unix",
     .check = unix_check,
     .new = unix_new,
+    .grace_max = GRACE_MAX,
     .start = unix_start,
+    .adopt = unix_adopt,
+    .reload = unix_reload,
     .stop = unix_stop,
     .describe = unix_describe,
     .free = unix_free,

@@ -147,7 +147,7 @@ static const struct export_events export_events = {
 
 static void open_far_end(struct slot *slot)
 {
-    struct engine_config config = {.memory_max = slot->config.memory_max};
+    struct engine_config config = {.memory_max = slot->config.cache_max};
     int r;
 
     r = engine_new(&config, &slot->engine);
@@ -327,7 +327,12 @@ void slot_free(struct slot *slot)
     free(slot);
 }
 
-void slot_open(struct slot *slot, struct stream *stream, enum medium_kind kind, const char *name)
+void slot_restore(struct slot *slot)
+{
+    (void)slot;
+}
+
+void slot_open(struct slot *slot, struct stream *stream, const struct slot_offer *offer)
 {
     char quoted[MEDIUM_NAME_MAX];
 
@@ -337,11 +342,11 @@ void slot_open(struct slot *slot, struct stream *stream, enum medium_kind kind, 
         slot->has_cause = false;
         slot->reason[0] = '\0';
         slot->event_count = 0;
-        slot->medium = (struct medium){.kind = kind, .read_only = true};
-        snprintf(slot->medium.name, sizeof slot->medium.name, "%s", name);
+        slot->medium = (struct medium){.kind = offer->kind, .read_only = true};
+        snprintf(slot->medium.name, sizeof slot->medium.name, "%s", offer->name);
         log_info("slot %u: \"%s\" has come, as a %s", slot->config.number,
                  log_quote(slot->medium.name, quoted, sizeof quoted),
-                 kind == MEDIUM_CD ? "CD" : "disk");
+                 offer->kind == MEDIUM_CD ? "CD" : "disk");
     }
     handle(slot, SESSION_FAR_END_CAME);
 }

@@ -2,13 +2,14 @@
 /*
  * One drive of the machine, and the session that fills it: joins a far end (a source over a stream)
  * through the engine to an export. The session table (session/session.h) decides; the slot alone
- * does what it says.
+ * does what it says. docs/architecture.md, "The life of a session".
  */
 #ifndef PLATTER_SLOT_SLOT_H
 #define PLATTER_SLOT_SLOT_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/medium.h"
 #include "base/stream.h"
@@ -26,31 +27,59 @@ struct slot_config {
     const char *export_name; /* "unix" or "kernel" */
     const char *socket_path; /* unix */
     struct priv *priv;       /* kernel; may be NULL */
-    size_t memory_max;       /* bytes for requests in flight */
+    size_t cache_max;        /* bytes of the image held in memory at most */
+    unsigned grace;          /* seconds the machine's requests wait for a lost far end; cut to what
+                                the export can bear */
+    unsigned keep;           /* seconds its drive then stays, giving errors */
+    const char *record_dir;  /* where sessions are recorded for the next process; NULL: nowhere */
+};
+
+/* What a far end comes with. */
+struct slot_offer {
+    enum medium_kind kind;
+    const char *name;   /* untrusted; well-formed UTF-8 */
+    int64_t modified;   /* when the image was last changed, milliseconds since 1970; -1: not told */
+    const char *resume; /* the token of the session it comes back to; NULL: it begins one */
 };
 
 struct slot_status {
     unsigned number;
     const char *name;
     const char *export_name;
-    const char *state; /* "idle", "opening", "attaching", "serving", "closing" */
+    const char *state; /* session_state_name(): "idle", "serving", "suspended" ... */
     bool has_medium;   /* then: */
     struct medium medium;
-    char uri[384];    /* where programs find the drive; may be "" */
-    char reason[256]; /* why the last session ended, one sentence; "" before the first */
-    struct engine_counters counters; /* of this session, or of the last one */
+    char uri[384];       /* where programs find the drive; may be "" */
+    char reason[256];    /* why the last session ended, or the far end of this one was lost; one
+                            sentence, or "" */
+    unsigned grace_left; /* while a far end is waited for: seconds until requests fail; */
+    unsigned keep_left;  /* and after that, seconds until the drive goes */
+    /* Of this session, or of the last one: */
+    unsigned suspensions;
+    struct engine_counters counters;
 };
 
 /* 0 or -errno. */
 int slot_new(const struct slot_config *config, struct slot **out);
-/* Only when slot_is_idle(). NULL is allowed. */
+/*
+ * Only when slot_is_idle(). NULL is allowed. A process that leaves its drives to the next one does
+ * not free its slots: it just ends.
+ */
 void slot_free(struct slot *slot);
 
 /*
- * A far end has come with a medium of this kind and (untrusted) name: takes the stream over. On a
- * slot that has its session already the stream is closed with STREAM_CLOSE_BUSY.
+ * Once after slot_new(): if an earlier process left a session's record and drive, takes both over
+ * and waits for the far end. A record that makes no sense is removed, with a line in the log.
  */
-void slot_open(struct slot *slot, struct stream *stream, enum medium_kind kind, const char *name);
+void slot_restore(struct slot *slot);
+
+/*
+ * A far end has come: takes the stream over; `offer` is gone when this returns. It begins a session
+ * on an idle slot, or comes back to the one whose token it brings, whose old far end, if it still
+ * seems to be there, then goes. Else the stream is closed: with STREAM_CLOSE_BUSY, _OTHER (not the
+ * session's image) or _OVER (the token is of no session here).
+ */
+void slot_open(struct slot *slot, struct stream *stream, const struct slot_offer *offer);
 
 /* Ends the session, if there is one; it is over when slot_is_idle(). */
 void slot_end(struct slot *slot, enum stream_close why, const char *reason);

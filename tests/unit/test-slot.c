@@ -247,7 +247,7 @@ static const char *slot_state(void)
 static int setup(void **state)
 {
     struct slot_config config = {
-        .name = "Drive", .export_name = "unix", .number = 3, .memory_max = 8 << 20};
+        .name = "Drive", .export_name = "unix", .number = 3, .cache_max = 8 << 20};
 
     (void)state;
     memset(&drive, 0, sizeof drive);
@@ -273,7 +273,7 @@ enum upto { OPENING, ATTACHING, SERVING };
 
 static void open_session(enum upto upto)
 {
-    slot_open(slot, &line.base, MEDIUM_CD, "a.iso");
+    slot_open(slot, &line.base, &(struct slot_offer){.kind = MEDIUM_CD, .name = "a.iso"});
     assert_string_equal(slot_state(), "opening");
     if (upto == OPENING)
         return;
@@ -343,7 +343,7 @@ static void test_busy(void **state)
 {
     (void)state;
     open_session(SERVING);
-    slot_open(slot, &line.base, MEDIUM_DISK, "b.img");
+    slot_open(slot, &line.base, &(struct slot_offer){.kind = MEDIUM_DISK, .name = "b.img"});
     assert_int_equal(line.why, STREAM_CLOSE_BUSY);
     assert_int_equal(line.freed, 1);
     assert_string_equal(slot_state(), "serving");
