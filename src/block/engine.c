@@ -2,16 +2,18 @@
 /*
  * The engine of a drive: requests in, pieces out to the source, answers back.
  *
- * A request becomes a *job*: memory for the range it covers, widened to the source's block size,
- * and pieces no longer than the source accepts. Every piece stands in one of two places: in
- * `ready`, in the order the machine asked, or at the source. A request whose memory would pass the
- * bound waits, and so do all behind it, so none can starve.
+ * A request becomes a *job*: memory for the range it covers (a read's widened to the source's block
+ * size, a write's data copied, so that the far end may have it longer than the machine waits), and
+ * pieces no longer than the source accepts. Every piece stands in one of two places: in `ready`, in
+ * the order the machine asked, or at the source. A request whose memory would pass the bound waits,
+ * and so do all behind it, so none can starve.
  *
  * Who owns what: the request is its export's; its job is the engine's from admission until
- * engine_release() (or until the answer, if that was an error). The source is its owner's.
+ * engine_release() (or until the answer, if that was an error). A request that is answered before
+ * its job is through leaves the job behind: it goes with its last piece. The source is its owner's.
  *
- * What always holds: `memory` is the sum of all jobs' memory and never passes memory_max;
- * `asks_in_flight` never passes the source's in_flight_max; a request is answered exactly once.
+ * What always holds: `memory` is the sum of all jobs' memory and never passes cache_max; the asks
+ * in flight never pass the source's in_flight_max; a request is answered exactly once.
  *
  * Callbacks may come back in here (a completed request is released, or a new one submitted, from
  * inside its own answer), so only pump() moves pieces to the source, and it never runs inside
@@ -26,16 +28,17 @@
 struct piece {
     struct source_request ask;
     struct part part; /* a read's */
+    uint64_t order;
     struct engine_job *job;
     struct list link; /* in ready */
 };
 
 struct engine_job {
     struct engine *engine;
-    struct request *request;
-    uint8_t *memory;      /* NULL for a flush */
-    size_t memory_length; /* bytes */
-    uint32_t skip;        /* bytes of memory before the request's first */
+    struct request *request; /* NULL: it has been answered, and what comes is of no use */
+    uint8_t *memory;         /* NULL for a flush */
+    size_t memory_length;    /* bytes */
+    uint32_t skip;           /* bytes of memory before the request's first */
     unsigned pieces_left;
     uint64_t zero_bytes;
     int error; /* the first that came */
@@ -50,7 +53,9 @@ struct engine {
     int failed; /* 0, or what every request is answered with */
     bool pumping;
     bool pump_again;
+    uint64_t order;
     struct list waiting; /* of requests not yet admitted */
+    struct list by_age;  /* of all requests not yet answered */
     struct list ready;   /* of pieces */
 };
 
@@ -62,6 +67,7 @@ int engine_new(const struct engine_config *config, struct engine **out)
         return -ENOMEM;
     e->config = *config;
     list_init(&e->waiting);
+    list_init(&e->by_age);
     list_init(&e->ready);
     *out = e;
     return 0;
@@ -72,14 +78,41 @@ void engine_free(struct engine *e)
     free(e);
 }
 
+/* ---- answering ---- */
+
+static void set_alarm(struct engine *e)
+{
+    uint64_t at = UINT64_MAX;
+
+    if (e->config.request_limit == 0)
+        return;
+    if (!list_is_empty(&e->by_age))
+        at = list_entry(e->by_age.next, struct request, by_age)->since + e->config.request_limit;
+    e->config.host.set_alarm(e->config.host.arg, at);
+}
+
+static void count_answer(struct engine_counters *n, const struct request *r, int error)
+{
+    n->requests_open--;
+    n->requests++;
+    n->errors += error != 0;
+    if (r->op == REQUEST_READ) {
+        n->reads++;
+        n->bytes_read += error ? 0 : r->length;
+    } else if (r->op != REQUEST_FLUSH) {
+        n->writes++;
+        n->bytes_written += error || r->op != REQUEST_WRITE ? 0 : r->length;
+    }
+}
+
 static void answer(struct engine *e, struct request *request, int error)
 {
-    e->counters.requests_open--;
-    e->counters.requests++;
-    if (error)
-        e->counters.errors++;
-    else
-        e->counters.bytes_read += request->length;
+    bool was_oldest = e->by_age.next == &request->by_age;
+
+    list_remove(&request->by_age);
+    count_answer(&e->counters, request, error);
+    if (was_oldest)
+        set_alarm(e);
     request->complete(request, error);
 }
 
@@ -115,13 +148,15 @@ static void finish_job(struct engine_job *job)
     struct request *request = job->request;
     int error = job->error;
 
-    if (error) {
-        free_job(e, job);
-        request->job = NULL;
-    } else {
+    if (request && !error) {
         show_segments(job);
+    } else {
+        free_job(e, job);
+        if (request)
+            request->job = NULL;
     }
-    answer(e, request, error);
+    if (request)
+        answer(e, request, error);
 }
 
 static void finish_piece(struct engine_job *job, int error)
@@ -132,7 +167,19 @@ static void finish_piece(struct engine_job *job, int error)
         finish_job(job);
 }
 
+/* ---- asking ---- */
+
 static void pump(struct engine *e);
+
+/* Into its old place: what was asked first is asked first again. */
+static void make_ready(struct engine *e, struct piece *piece)
+{
+    struct list *after = e->ready.prev;
+
+    while (after != &e->ready && list_entry(after, struct piece, link)->order > piece->order)
+        after = after->prev;
+    list_append(after->next, &piece->link);
+}
 
 static void piece_answered(struct source_request *ask, int error)
 {
@@ -141,18 +188,27 @@ static void piece_answered(struct source_request *ask, int error)
     struct engine *e = job->engine;
 
     e->counters.asks_in_flight--;
-    if (!error) {
+    e->counters.bytes_in_flight -= ask->length;
+    if (!error && ask->op == SOURCE_READ) {
         e->counters.bytes_fetched += ask->length;
+        e->counters.bytes_zero += ask->zero_bytes;
+        e->counters.bytes_copied += ask->copied_bytes;
         job->zero_bytes += ask->zero_bytes;
     }
-    finish_piece(job, error);
+    if (error == SOURCE_LOST && job->request && !e->failed)
+        make_ready(e, piece);
+    else
+        finish_piece(job, error == SOURCE_LOST ? -EIO : error);
+    /* A source that has lost its far end is not asked from inside that news. */
+    if (error == SOURCE_LOST)
+        e->source = NULL;
     pump(e);
 }
 
-/* The range the source must be asked for: the request's, widened to whole blocks. */
+/* The range the source must be asked for: a read's widened to whole blocks. */
 static void widen(const struct engine *e, const struct request *r, uint64_t *from, uint64_t *to)
 {
-    uint64_t mask = (uint64_t)e->info.block_min - 1;
+    uint64_t mask = r->op == REQUEST_READ ? (uint64_t)e->info.block_min - 1 : 0;
 
     *from = r->offset & ~mask;
     *to = (r->offset + r->length + mask) & ~mask;
@@ -183,50 +239,88 @@ static struct engine_job *new_job(struct engine *e, struct request *r, unsigned 
     return job;
 }
 
-/* `memory`: where a read's bytes go. */
-static void add_piece(struct engine_job *job, unsigned index, const struct source_request *ask,
+static enum source_op source_op_of(enum request_op op)
+{
+    switch (op) {
+    case REQUEST_WRITE:
+        return SOURCE_WRITE;
+    case REQUEST_FLUSH:
+        return SOURCE_FLUSH;
+    case REQUEST_TRIM:
+        return SOURCE_TRIM;
+    case REQUEST_WRITE_ZEROES:
+        return SOURCE_WRITE_ZEROES;
+    default:
+        return SOURCE_READ;
+    }
+}
+
+/* `memory`: where a read's bytes go, and where a write's are. */
+static void add_piece(struct engine_job *job, unsigned index, uint64_t offset, uint32_t length,
                       uint8_t *memory)
 {
     struct piece *piece = &job->pieces[index];
+    const struct request *r = job->request;
 
     piece->job = job;
-    piece->ask = *ask;
-    piece->ask.complete = piece_answered;
-    piece->part = (struct part){memory, ask->length};
-    piece->ask.parts = &piece->part;
-    piece->ask.part_count = 1;
+    piece->order = job->engine->order++;
+    piece->part = (struct part){memory, length};
+    piece->ask = (struct source_request){
+        .op = source_op_of(r->op),
+        .fua = r->fua,
+        .no_hole = r->no_hole,
+        .offset = offset,
+        .length = length,
+        .complete = piece_answered,
+    };
+    if (r->op == REQUEST_READ) {
+        piece->ask.parts = &piece->part;
+        piece->ask.part_count = 1;
+    } else {
+        piece->ask.data = memory;
+    }
     list_init(&piece->ask.link);
-    list_append(&job->engine->ready, &piece->link);
+    list_init(&piece->link);
+    make_ready(job->engine, piece);
 }
 
-static bool plan_read(struct engine *e, struct request *r, uint64_t from, uint64_t to)
+static bool has_memory(const struct request *r)
 {
-    uint64_t step = e->info.length_max;
-    unsigned pieces = (unsigned)((to - from + step - 1) / step);
-    struct engine_job *job = new_job(e, r, pieces, (size_t)(to - from));
+    return r->op == REQUEST_READ || r->op == REQUEST_WRITE;
+}
+
+static bool plan(struct engine *e, struct request *r, uint64_t from, uint64_t to)
+{
+    uint64_t step = has_memory(r) ? e->info.length_max : UINT64_MAX;
+    unsigned pieces = has_memory(r) ? (unsigned)((to - from + step - 1) / step) : 1;
+    struct engine_job *job = new_job(e, r, pieces, has_memory(r) ? (size_t)(to - from) : 0);
 
     if (!job)
         return false;
     job->skip = (uint32_t)(r->offset - from);
+    if (r->op == REQUEST_WRITE)
+        memcpy(job->memory, r->data, r->length);
     for (unsigned i = 0; i < pieces; i++) {
         uint64_t at = from + i * step;
         uint64_t length = to - at < step ? to - at : step;
 
-        add_piece(
-            job, i,
-            &(struct source_request){.op = SOURCE_READ, .offset = at, .length = (uint32_t)length},
-            job->memory + (at - from));
+        add_piece(job, i, at, (uint32_t)length, job->memory ? job->memory + (at - from) : NULL);
     }
+    if (r->op != REQUEST_READ && r->op != REQUEST_FLUSH && e->config.host.wrote)
+        e->config.host.wrote(e->config.host.arg, r->offset, r->length);
     return true;
 }
 
-static bool plan_flush(struct engine *e, struct request *r)
+/* What the far end cannot do: a flush of nothing and a hint are done at once. */
+static bool answer_without(struct engine *e, struct request *r)
 {
-    struct engine_job *job = new_job(e, r, 1, 0);
-
-    if (!job)
+    if ((r->op == REQUEST_FLUSH && !e->info.can_flush) ||
+        (r->op == REQUEST_TRIM && !e->info.can_trim))
+        answer(e, r, 0);
+    else if (r->op == REQUEST_WRITE_ZEROES && !e->info.can_write_zeroes)
+        answer(e, r, -EOPNOTSUPP);
+    else
         return false;
-    add_piece(job, 0, &(struct source_request){.op = SOURCE_FLUSH}, NULL);
     return true;
 }
 
@@ -236,21 +330,12 @@ static bool admit_first(struct engine *e)
     struct request *r = list_entry(e->waiting.next, struct request, link);
     uint64_t from = 0;
     uint64_t to = 0;
-    bool planned;
 
-    if (r->op == REQUEST_READ) {
-        widen(e, r, &from, &to);
-        if (e->counters.memory + (to - from) > e->config.memory_max)
-            return false;
-    }
+    widen(e, r, &from, &to);
+    if (has_memory(r) && e->counters.memory + (to - from) > e->config.cache_max)
+        return false;
     list_remove(&r->link);
-    if (r->op == REQUEST_FLUSH && !e->info.can_flush) {
-        /* Nothing was ever written, so nothing is left to be made safe. */
-        answer(e, r, 0);
-        return true;
-    }
-    planned = r->op == REQUEST_READ ? plan_read(e, r, from, to) : plan_flush(e, r);
-    if (!planned)
+    if (!answer_without(e, r) && !plan(e, r, from, to))
         answer(e, r, -ENOMEM);
     return true;
 }
@@ -259,19 +344,39 @@ static void ask_first(struct engine *e)
 {
     struct piece *piece = list_entry(list_take_first(&e->ready), struct piece, link);
 
+    e->counters.asks++;
     e->counters.asks_in_flight++;
+    e->counters.bytes_in_flight += piece->ask.length;
     source_submit(e->source, &piece->ask);
 }
 
-/* Answers all that no source has; a job with pieces still at the source waits for these. */
-static void fail_all(struct engine *e)
+/* Answers a request whose job, if it has one, goes when its last piece does. */
+static void give_up(struct engine *e, struct request *r, int error)
 {
-    struct list *link;
+    struct engine_job *job = r->job;
 
-    while ((link = list_take_first(&e->ready)))
-        finish_piece(list_entry(link, struct piece, link)->job, e->failed);
-    while ((link = list_take_first(&e->waiting)))
-        answer(e, list_entry(link, struct request, link), e->failed);
+    list_remove(&r->link);
+    r->job = NULL;
+    if (job) {
+        job->request = NULL;
+        list_for_each_safe (it, &e->ready) {
+            struct piece *piece = list_entry(it, struct piece, link);
+
+            if (piece->job != job)
+                continue;
+            list_remove(it);
+            job->pieces_left--;
+        }
+        if (job->pieces_left == 0)
+            free_job(e, job);
+    }
+    answer(e, r, error);
+}
+
+static void give_up_all(struct engine *e, int error)
+{
+    while (!list_is_empty(&e->by_age))
+        give_up(e, list_entry(e->by_age.next, struct request, by_age), error);
 }
 
 static void pump(struct engine *e)
@@ -283,25 +388,31 @@ static void pump(struct engine *e)
     e->pumping = true;
     do {
         e->pump_again = false;
-        if (e->failed) {
-            fail_all(e);
-        } else if (e->source) {
-            while (!e->failed && e->counters.asks_in_flight < e->info.in_flight_max &&
-                   !list_is_empty(&e->ready))
-                ask_first(e);
-            if (!e->failed && list_is_empty(&e->ready) && !list_is_empty(&e->waiting) &&
-                admit_first(e))
-                e->pump_again = true;
-        }
+        if (e->failed)
+            give_up_all(e, e->failed);
+        while (e->source && e->counters.asks_in_flight < e->info.in_flight_max &&
+               !list_is_empty(&e->ready))
+            ask_first(e);
+        if (e->source && list_is_empty(&e->ready) && !list_is_empty(&e->waiting) && admit_first(e))
+            e->pump_again = true;
     } while (e->pump_again);
     e->pumping = false;
 }
+
+/* ---- the public face ---- */
 
 void engine_set_source(struct engine *e, struct source *source, const struct source_info *info)
 {
     e->source = source;
     e->info = *info;
+    e->failed = 0;
     pump(e);
+}
+
+void engine_suspend(struct engine *e)
+{
+    e->counters.suspensions++;
+    e->source = NULL;
 }
 
 void engine_fail(struct engine *e, int error)
@@ -313,10 +424,16 @@ void engine_fail(struct engine *e, int error)
 
 void engine_submit(struct engine *e, struct request *request)
 {
+    bool first = list_is_empty(&e->by_age);
+
     request->job = NULL;
     request->segment_count = 0;
+    request->since = e->config.host.now ? e->config.host.now(e->config.host.arg) : 0;
     e->counters.requests_open++;
     list_append(&e->waiting, &request->link);
+    list_append(&e->by_age, &request->by_age);
+    if (first)
+        set_alarm(e);
     pump(e);
 }
 
@@ -326,6 +443,40 @@ void engine_release(struct engine *e, struct request *request)
         free_job(e, request->job);
     request->job = NULL;
     pump(e);
+}
+
+void engine_tick(struct engine *e)
+{
+    uint64_t limit = e->config.request_limit;
+    uint64_t now = e->config.host.now(e->config.host.arg);
+
+    while (limit > 0 && !list_is_empty(&e->by_age)) {
+        struct request *r = list_entry(e->by_age.next, struct request, by_age);
+
+        if (r->since + limit > now)
+            break;
+        give_up(e, r, -EIO);
+    }
+    set_alarm(e);
+    pump(e);
+}
+
+bool engine_peek(const struct engine *e, uint64_t offset, uint32_t length, const uint8_t **data)
+{
+    /* Nothing is kept beyond the request it was fetched for. */
+    (void)e;
+    (void)offset;
+    (void)length;
+    (void)data;
+    return false;
+}
+
+unsigned engine_sample(const struct engine *e, uint64_t *offsets, unsigned room)
+{
+    (void)e;
+    (void)offsets;
+    (void)room;
+    return 0;
 }
 
 void engine_get_counters(const struct engine *e, struct engine_counters *out)

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Between the exports, who ask as the machine asks, and the source, who answers as the network
- * allows: takes requests of any alignment up to REQUEST_LENGTH_MAX, asks the source in pieces it
- * accepts, many at once, within a bound on memory, and answers each request exactly once.
+ * allows: takes requests of any alignment, asks the source in pieces it accepts, many at once,
+ * within a bound on memory, and answers each request exactly once and before its limit.
  *
- * Pure: no I/O, no clock, no log.
+ * A source may be lost and another one, of the same medium, may take its place: requests wait
+ * meanwhile, and what the lost one left unanswered is asked again.
+ *
+ * Pure: no I/O and no log; time and alarms are its host's.
  */
 #ifndef PLATTER_BLOCK_ENGINE_H
 #define PLATTER_BLOCK_ENGINE_H
@@ -18,26 +21,52 @@
 
 struct engine;
 
+/* What the engine needs of its surroundings. Times are microseconds on a clock that only goes
+ * forward. */
+struct engine_host {
+    uint64_t (*now)(void *arg);
+    /* engine_tick() is to be called at this time, or soon after; UINT64_MAX: not needed. Only the
+     * last call counts. */
+    void (*set_alarm)(void *arg, uint64_t at);
+    /* A write, trim or zeroing of this range goes to the source now. May be NULL. */
+    void (*wrote)(void *arg, uint64_t offset, uint64_t length);
+    void *arg;
+};
+
+#define ENGINE_CACHE_MIN ((size_t)4 << 20)
+
 struct engine_config {
-    size_t memory_max; /* bytes held for reads at once; at least REQUEST_LENGTH_MAX + 128 KiB */
+    size_t cache_max;       /* bytes of the image held at most; at least ENGINE_CACHE_MIN */
+    uint64_t request_limit; /* microseconds after which a request is answered with -EIO, whatever
+                               the source does; 0: never */
+    bool is_cd;             /* what a machine reads of it first */
+    struct engine_host host;
 };
 
 /* 0 or -errno. */
 int engine_new(const struct engine_config *config, struct engine **out);
-/* Every request must have been answered and released. NULL is allowed. */
+/* Every request must have been answered and released, and no source may have any ask left. NULL is
+ * allowed. */
 void engine_free(struct engine *engine);
 
 /*
- * Gives the engine its source, once, with what it said of itself; it stays its owner's. Waiting
- * requests are asked at once.
+ * Gives the engine a source, with what it said of itself: its first one, or, after engine_suspend()
+ * or engine_fail(), the one that came back with the same medium. It stays its owner's. All that the
+ * former one was asked must have been completed (source_free() does it). Requests that wait are
+ * asked at once, those first that the former one was asked already.
  */
 void engine_set_source(struct engine *engine, struct source *source,
                        const struct source_info *info);
 
 /*
- * From now on the source is not asked again and every request, waiting or new, is answered with
- * `error` (-errno). Those the source has are answered as it completes them: free the source to end
- * them all.
+ * The source is gone, or about to go: it is not asked again. Requests wait for the next one, up to
+ * their limit. An ask that completes with SOURCE_LOST, now or before this call, waits with them.
+ */
+void engine_suspend(struct engine *engine);
+
+/*
+ * As engine_suspend(), but until engine_set_source() every request, waiting or new, is answered
+ * with `error` (-errno) at once.
  */
 void engine_fail(struct engine *engine, int error);
 
@@ -46,6 +75,21 @@ void engine_submit(struct engine *engine, struct request *request);
 
 /* Gives back a completed read's segments. To be called once for every completed request. */
 void engine_release(struct engine *engine, struct request *request);
+
+/* The alarm rings. Too early is harmless. */
+void engine_tick(struct engine *engine);
+
+/*
+ * Looks into the cache, for comparing a far end that has returned: true if all `length` bytes at
+ * `offset` are there, in one run of memory; `*data` is that run until the engine is used again, or
+ * NULL for zeroes.
+ */
+bool engine_peek(const struct engine *engine, uint64_t offset, uint32_t length,
+                 const uint8_t **data);
+
+/* Up to `room` offsets of whole 4096-byte pages that engine_peek() would find now, spread over what
+ * is there. Returns how many. */
+unsigned engine_sample(const struct engine *engine, uint64_t *offsets, unsigned room);
 
 void engine_get_counters(const struct engine *engine, struct engine_counters *out);
 

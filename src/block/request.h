@@ -17,15 +17,19 @@
 
 #include "base/list.h"
 
-/* The longest request, in bytes; exports split longer ones. No kernel's nbd asks for more at once.
- */
+/* The longest READ and WRITE, in bytes; exports split longer ones. No kernel's nbd asks for more at
+ * once. */
 #define REQUEST_LENGTH_MAX (2u << 20)
 
-#define REQUEST_SEGMENTS_MAX 8
+/* The longest read over cache blocks of 64 KiB, with both ends inside a block. */
+#define REQUEST_SEGMENTS_MAX 33
 
 enum request_op {
     REQUEST_READ,
+    REQUEST_WRITE,
     REQUEST_FLUSH, /* offset and length are 0 */
+    REQUEST_TRIM,
+    REQUEST_WRITE_ZEROES,
 };
 
 struct request_segment {
@@ -36,8 +40,11 @@ struct request_segment {
 struct request {
     /* Set by the export. */
     enum request_op op;
-    uint64_t offset; /* bytes; the whole range lies within the medium */
-    uint32_t length; /* 1 to REQUEST_LENGTH_MAX */
+    bool fua;            /* WRITE, TRIM, WRITE_ZEROES: complete only when it is on stable storage */
+    bool no_hole;        /* WRITE_ZEROES: the range must stay allocated */
+    uint64_t offset;     /* bytes; the whole range lies within the medium */
+    uint32_t length;     /* READ, WRITE: 1 to REQUEST_LENGTH_MAX; TRIM, WRITE_ZEROES: at least 1 */
+    const uint8_t *data; /* WRITE: stays as it is until `complete` */
     void (*complete)(struct request *request, int error); /* 0 or -errno */
 
     /* Set by the engine before complete(0) of a read. */
@@ -46,6 +53,8 @@ struct request {
 
     /* The engine's own. */
     struct list link;
+    struct list by_age;
+    uint64_t since; /* when it was submitted */
     struct engine_job *job;
 };
 

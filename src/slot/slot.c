@@ -145,9 +145,19 @@ static const struct export_events export_events = {
 
 /* ---- what the table asks for ---- */
 
+static uint64_t engine_clock(void *arg)
+{
+    (void)arg;
+    return loop_clock();
+}
+
 static void open_far_end(struct slot *slot)
 {
-    struct engine_config config = {.memory_max = slot->config.cache_max};
+    struct engine_config config = {
+        .cache_max = slot->config.cache_max,
+        .is_cd = slot->medium.kind == MEDIUM_CD,
+        .host = {.now = engine_clock},
+    };
     int r;
 
     r = engine_new(&config, &slot->engine);

@@ -114,14 +114,21 @@ static int connect_to(const char *path)
     return take_fd(&fd);
 }
 
+static uint64_t engine_clock(void *arg)
+{
+    (void)arg;
+    return loop_clock();
+}
+
 static int run(struct relay *relay, int fd, const char *listen, size_t memory)
 {
     const struct export_ops *ops = export_find("unix");
     struct export_config config = {.loop = relay->loop, .socket_path = listen};
+    struct engine_config engine = {.cache_max = memory, .host = {.now = engine_clock}};
     struct stream *stream;
 
-    if (!ops || engine_new(&(struct engine_config){.memory_max = memory}, &relay->engine) < 0 ||
-        ops->new (&config, &relay->export) < 0 || stream_unix_new(relay->loop, fd, &stream) < 0 ||
+    if (!ops || engine_new(&engine, &relay->engine) < 0 || ops->new (&config, &relay->export) < 0 ||
+        stream_unix_new(relay->loop, fd, &stream) < 0 ||
         peer_new(relay->loop, stream, &source_events, relay, &relay->source) < 0)
         return -1;
     export_own(relay->export, &export_events, relay);

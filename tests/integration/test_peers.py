@@ -319,7 +319,7 @@ def test_a_lying_far_end_is_left(listener, programs, workdir, build):
 
 
 def test_little_memory_is_enough(far_end, relay, image):
-    here = relay(far_end("-r", "file", image), "--memory", (2 << 20) + (128 << 10))
+    here = relay(far_end("-r", "file", image), "--memory", 4 << 20)
     assert digest(run("nbdcopy", here.uri, "-")) == digest(image.read_bytes())
     handle = here.connect()
     assert digest(handle.pread(SIZE, 0)) == digest(image.read_bytes())

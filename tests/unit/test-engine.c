@@ -127,11 +127,34 @@ static void client_complete(struct request *request, int error)
         engine_release(current->engine, request);
 }
 
+#define LIMIT 25000000u
+
+static uint64_t clock_now;
+static uint64_t alarm_at;
+
+static uint64_t host_now(void *arg)
+{
+    (void)arg;
+    return clock_now;
+}
+
+static void host_set_alarm(void *arg, uint64_t at)
+{
+    (void)arg;
+    alarm_at = at;
+}
+
 static void client_init(struct client *c, size_t memory_max)
 {
     memset(c, 0, sizeof *c);
     c->release_in_answer = true;
-    assert_int_equal(engine_new(&(struct engine_config){.memory_max = memory_max}, &c->engine), 0);
+    clock_now = 0;
+    assert_int_equal(
+        engine_new(&(struct engine_config){.cache_max = memory_max,
+                                           .request_limit = LIMIT,
+                                           .host = {.now = host_now, .set_alarm = host_set_alarm}},
+                   &c->engine),
+        0);
     current = c;
 }
 
@@ -319,16 +342,83 @@ static void test_fail_answers_everything(void **state)
     engine_set_source(c.engine, &f.base, &f.info);
     for (unsigned i = 0; i < 10; i++)
         client_ask(&c, i, REQUEST_READ, i * MIB, MIB);
-    engine_fail(c.engine, -EIO);
-    for (unsigned i = 1; i < 10; i++)
+    engine_fail(c.engine, -EIO); /* though two pieces are still out */
+    for (unsigned i = 0; i < 10; i++)
         assert_int_equal(c.answered[i], 1);
-    assert_int_equal(c.answered[0], 0); /* two of its pieces are still out */
-    fake_answer_all(&f, -ECANCELED);
-    assert_int_equal(c.answered[0], 1);
+    fake_answer_all(&f, SOURCE_LOST);
     client_ask(&c, 10, REQUEST_READ, 0, 1);
     assert_int_equal(c.answered[10], 1);
     for (unsigned i = 0; i <= 10; i++)
         assert_int_equal(c.errors[i], -EIO);
+
+    /* The next source ends it. */
+    engine_set_source(c.engine, &f.base, &f.info);
+    client_ask(&c, 11, REQUEST_READ, MIB, 512);
+    fake_answer_all(&f, 0);
+    assert_int_equal(c.errors[11], 0);
+    client_done(&c);
+}
+
+/* What a lost source left unanswered is asked of the next one, in the old order. */
+static void test_suspension(void **state)
+{
+    struct fake_source f;
+    struct client c;
+    struct engine_counters n;
+
+    (void)state;
+    fake_init(&f, 64 * MIB, 512, 128 * KIB, 4);
+    client_init(&c, 4 * MIB);
+    engine_set_source(c.engine, &f.base, &f.info);
+    for (unsigned i = 0; i < 10; i++)
+        client_ask(&c, i, REQUEST_READ, i * MIB, MIB / 4);
+    fake_answer(&f, f.held.prev, 0);
+    engine_suspend(c.engine);
+    while (!list_is_empty(&f.held))
+        fake_answer(&f, f.held.prev, SOURCE_LOST);
+    client_ask(&c, 10, REQUEST_READ, 5, 5);
+    for (unsigned i = 0; i <= 10; i++)
+        assert_int_equal(c.answered[i], 0);
+    engine_set_source(c.engine, &f.base, &f.info);
+    assert_int_equal(list_entry(f.held.next, struct source_request, link)->offset, 0);
+    fake_answer_all(&f, 0);
+    for (unsigned i = 0; i <= 10; i++) {
+        assert_int_equal(c.answered[i], 1);
+        assert_int_equal(c.errors[i], 0);
+    }
+    engine_get_counters(c.engine, &n);
+    assert_int_equal(n.suspensions, 1);
+    client_done(&c);
+}
+
+/* A request is answered by its limit, whatever the source does, and what comes late is dropped. */
+static void test_limit(void **state)
+{
+    struct fake_source f;
+    struct client c;
+
+    (void)state;
+    fake_init(&f, 64 * MIB, 512, 128 * KIB, 4);
+    client_init(&c, 4 * MIB);
+    engine_set_source(c.engine, &f.base, &f.info);
+    clock_now = 7;
+    client_ask(&c, 0, REQUEST_READ, 0, MIB);
+    assert_int_equal(alarm_at, LIMIT + 7);
+    clock_now = 100;
+    client_ask(&c, 1, REQUEST_READ, MIB, MIB);
+    clock_now = LIMIT + 6;
+    engine_tick(c.engine);
+    assert_int_equal(c.answered[0], 0);
+    clock_now = LIMIT + 7;
+    engine_tick(c.engine);
+    assert_int_equal(c.answered[0], 1);
+    assert_int_equal(c.errors[0], -EIO);
+    assert_int_equal(c.answered[1], 0);
+    assert_int_equal(alarm_at, LIMIT + 100);
+    fake_answer_all(&f, 0);
+    assert_int_equal(c.answered[0], 1);
+    assert_int_equal(c.errors[1], 0);
+    assert_true(alarm_at == UINT64_MAX);
     client_done(&c);
 }
 
@@ -394,6 +484,8 @@ int main(void)
         cmocka_unit_test(test_holes_need_no_memory),
         cmocka_unit_test(test_flush),
         cmocka_unit_test(test_fail_answers_everything),
+        cmocka_unit_test(test_suspension),
+        cmocka_unit_test(test_limit),
         cmocka_unit_test(test_answers_inside_submit),
         cmocka_unit_test(test_random_schedule),
     };
