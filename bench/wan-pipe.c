@@ -79,10 +79,9 @@ uint64_t pipe_room_at(const struct pipe *pipe)
     return pipe->lane->free_at > wait ? pipe->lane->free_at - wait : 0;
 }
 
+/* The chunk that was filled last, or is to be; there must be one. */
 static struct chunk *last_chunk(const struct pipe *pipe)
 {
-    if (list_is_empty(&pipe->chunks))
-        return NULL;
     return list_entry(pipe->chunks.prev, struct chunk, link);
 }
 
@@ -91,16 +90,24 @@ static uint64_t lane_start(const struct lane *lane, uint64_t now)
     return now > lane->free_at ? now : lane->free_at;
 }
 
+/* Whether what comes now belongs into the last chunk: it has room, and there is no gap. */
+static bool chunk_follows(const struct pipe *pipe, uint64_t now)
+{
+    const struct chunk *chunk = last_chunk(pipe);
+
+    if (chunk->length == 0)
+        return true;
+    return chunk->length < CHUNK_ROOM && chunk->rate == pipe->lane->rate &&
+           chunk->last == lane_start(pipe->lane, now) + pipe->lane->delay;
+}
+
 uint8_t *pipe_space(struct pipe *pipe, uint64_t now, uint32_t *room)
 {
-    struct chunk *chunk = last_chunk(pipe);
-    bool follows;
+    struct chunk *chunk;
 
     if (queue_is_full(pipe, now))
         return NULL;
-    follows = chunk && chunk->length < CHUNK_ROOM && chunk->rate == pipe->lane->rate &&
-              chunk->last == lane_start(pipe->lane, now) + pipe->lane->delay;
-    if (!chunk || (chunk->length > 0 && !follows)) {
+    if (list_is_empty(&pipe->chunks) || !chunk_follows(pipe, now)) {
         chunk = malloc(sizeof *chunk);
         if (!chunk)
             return NULL;
@@ -108,6 +115,7 @@ uint8_t *pipe_space(struct pipe *pipe, uint64_t now, uint32_t *room)
         chunk->sent = 0;
         list_append(&pipe->chunks, &chunk->link);
     }
+    chunk = last_chunk(pipe);
     *room = CHUNK_ROOM - chunk->length;
     return chunk->bytes + chunk->length;
 }
