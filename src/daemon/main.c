@@ -28,9 +28,8 @@
 #include "slot/slot.h"
 #include "transport/web.h"
 
-#define DEFAULT_CONFIG  "/etc/platter/platter.conf"
-#define STOP_LIMIT_MS   8000
-#define SLOT_MEMORY_MAX (16u * 1024 * 1024)
+#define DEFAULT_CONFIG "/etc/platter/platter.conf"
+#define STOP_LIMIT_MS  8000
 /* Enough for every connection and slot; more would only let a leak grow. With fewer than
  * FILES_LEAST connections could not all be accepted. */
 #define FILES_WANTED 1024
@@ -108,8 +107,8 @@ static void daemon_open_slot(void *owner, unsigned slot, struct stream *stream,
               &(struct slot_offer){
                   .kind = offer->kind,
                   .name = offer->name,
-                  .modified = offer->has_modified ? (int64_t)offer->modified : -1,
-                  .resume = offer->resume[0] ? offer->resume : NULL,
+                  .modified = offer->modified,
+                  .resume = offer->resume,
               });
 }
 
@@ -176,7 +175,7 @@ static int daemon_slots_new(struct daemon *d)
             .name = c->name,
             .export_name = c->export_name,
             .socket_path = c->socket_path,
-            .cache_max = SLOT_MEMORY_MAX,
+            .cache_max = (size_t)c->cache << 20,
             .grace = c->grace,
             .keep = c->keep,
             .record_dir = d->config.runtime_dir,
