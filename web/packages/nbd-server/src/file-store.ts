@@ -92,6 +92,17 @@ export class FileStore implements BlockStore {
     return at - offset;
   }
 
+  /** Whether it is still the file that was chosen, asked of the file itself and not of the cache. */
+  async verify(): Promise<boolean> {
+    try {
+      const last = Math.max(0, this.size - 1);
+      await this.#readFile(last, this.size);
+    } catch {
+      return false;
+    }
+    return true;
+  }
+
   #block(index: number): Promise<Uint8Array> {
     if (this.#dead) return Promise.reject(this.#dead);
     const known = this.#blocks.get(index);
@@ -107,7 +118,10 @@ export class FileStore implements BlockStore {
 
   async #fetch(index: number): Promise<Uint8Array> {
     const start = index * this.#blockSize;
-    const end = Math.min(start + this.#blockSize, this.size);
+    return this.#readFile(start, Math.min(start + this.#blockSize, this.size));
+  }
+
+  async #readFile(start: number, end: number): Promise<Uint8Array> {
     this.#checkFacts();
     let data: ArrayBuffer;
     try {

@@ -8,22 +8,34 @@
 import { inspectImage } from '@platter/nbd-server';
 import { PlatterActivity } from './activity.js';
 import { mayRest, stayAwake } from './awake.js';
+import {
+  type Claim,
+  describeDifference,
+  dropClaim,
+  loadClaim,
+  Siblings,
+  saveClaim,
+} from './claim.js';
 import { PlatterDisc } from './disc.js';
 import { h, setText } from './dom.js';
 import { type DriveFacts, PlatterDrive, STATE_WORDS } from './drive.js';
 import { PlatterDrives } from './drives.js';
-import { describeEnd, type Ending } from './endings.js';
+import { describeEnd, describeUntold, type Ending, isUntold } from './endings.js';
 import { formatBytes, formatSpeed } from './format.js';
-import type { FromWorker, Kind, SessionEnd, ToWorker } from './messages.js';
+import type { FromWorker, Kind, Outage, SessionEnd, Ticket, ToWorker } from './messages.js';
+import { outageNow } from './outage.js';
 import { type Choice, PlatterPicker } from './picker.js';
 import { Samples } from './samples.js';
-import { fetchSlots, mediaUrl, type Slot } from './slots.js';
+import { fetchSlots, isKept, mediaUrl, removeDrive, type Slot } from './slots.js';
+import { PlatterWaiting } from './waiting.js';
 
 const POLL_INTERVAL = 3000;
 const SETTLE_TIME = 800;
 
 interface RunningSession {
   worker: Worker;
+  slot: number;
+  file: File;
   facts: DriveFacts;
   samples: Samples;
   /** When it began to serve, on the page's clock in ms. */
@@ -37,11 +49,25 @@ class PlatterApp extends HTMLElement {
   #choice: Choice | undefined;
   #session: RunningSession | undefined;
   #ending: Ending | undefined;
+  /** What there is to come back to: of the session that is on, or that a reload has cut off. */
+  #claim: Claim | undefined = loadClaim();
+  /** Why the file that was chosen again cannot be the one. */
+  #wrong = '';
 
   readonly #drives = new PlatterDrives();
   readonly #disc = new PlatterDisc();
   readonly #picker = new PlatterPicker();
   readonly #drive = new PlatterDrive();
+  readonly #waiting = new PlatterWaiting();
+  readonly #siblings = new Siblings(
+    () => this.#session && this.#claim?.ticket.token,
+    (token) => this.#heldElsewhere(token),
+  );
+  readonly #remove = h(
+    'button',
+    { type: 'button', class: 'button', id: 'remove-kept', click: () => this.#removeKept() },
+    'Remove it…',
+  );
   readonly #status = h('p', { class: 'status', role: 'status' });
   readonly #notice = h('div', { class: 'notice', role: 'alert' });
 
@@ -50,38 +76,92 @@ class PlatterApp extends HTMLElement {
     this.#picker.onfile = (file) => void this.#chooseFile(file);
     this.#picker.onconnect = (kind) => this.#connect(kind);
     this.#drive.ondisconnect = () => this.#say({ type: 'close' });
+    this.#drive.onretry = () => this.#say({ type: 'retry' });
+    this.#waiting.onfile = (file) => void this.#chooseFile(file);
+    this.#waiting.onremove = () => void this.#giveUp();
     this.append(
       h('header', {}, h('p', { class: 'brand' }, 'Platter'), this.#drives),
       h(
         'main',
         {},
         this.#disc,
-        h('div', { class: 'words' }, this.#status, this.#notice, this.#picker, this.#drive),
+        h(
+          'div',
+          { class: 'words' },
+          this.#status,
+          this.#notice,
+          this.#remove,
+          this.#waiting,
+          this.#picker,
+          this.#drive,
+        ),
       ),
     );
     this.#acceptDrops();
-    window.addEventListener('beforeunload', (event) => {
-      if (this.#session) event.preventDefault();
-    });
-    document.addEventListener('visibilitychange', () => void this.#poll());
+    this.#watchPage();
+    if (this.#claim) this.#siblings.ask(this.#claim.ticket.token);
     setInterval(() => void this.#poll(), POLL_INTERVAL);
+    setInterval(() => this.#claim && !this.#session && this.#render(), 1000);
     void this.#poll();
     this.#render();
   }
 
+  #watchPage(): void {
+    window.addEventListener('beforeunload', (event) => {
+      if (this.#session) event.preventDefault();
+    });
+    window.addEventListener('pagehide', () => {
+      if (this.#claim) saveClaim({ ...this.#claim, lostAt: this.#claim.lostAt ?? Date.now() });
+    });
+    const retry = () => this.#say({ type: 'retry' });
+    window.addEventListener('online', retry);
+    window.addEventListener('pageshow', retry);
+    document.addEventListener('resume', retry);
+    document.addEventListener('visibilitychange', () => {
+      if (document.visibilityState === 'visible') retry();
+      void this.#poll();
+    });
+  }
+
   // The device -------------------------------------------------------------------------------------
 
-  /** Not while hidden, and not in a session: its own socket tells more, and sooner. */
+  /** Not while hidden; in a session only for its counters: its own socket tells more, and sooner. */
   async #poll(): Promise<void> {
-    if (document.visibilityState === 'hidden' || this.#session) return;
+    if (document.visibilityState === 'hidden') return;
+    if (this.#session && this.#session.facts.state !== 'serving') return;
     try {
       this.#slots = await fetchSlots();
       this.#unreachable = false;
+      if (this.#claim && !this.#session) this.#checkClaim(this.#claim);
       const isThere = this.#slots.some(({ slot }) => slot === this.#chosenSlot);
       if (!isThere) this.#chosenSlot = (this.#freeSlot() ?? this.#slots[0])?.slot;
     } catch {
       this.#unreachable = true;
     }
+    if (this.#session) this.#session.facts.line = this.#slot()?.line;
+    this.#render();
+  }
+
+  /** A drive that is empty, or holds something else, is nothing to come back to. */
+  #checkClaim(claim: Claim): void {
+    this.#chosenSlot = claim.slot;
+    const medium = this.#slot()?.medium;
+    if (medium?.name === claim.name && medium.size === claim.size) return;
+    const end = { cause: 'device' as const, code: 4006, reason: '', opened: true };
+    this.#ending = describeEnd(end, claim.name, location.hostname);
+    this.#forgetClaim();
+  }
+
+  #forgetClaim(): void {
+    this.#claim = undefined;
+    this.#wrong = '';
+    dropClaim();
+  }
+
+  /** Another tab has this session: this one is a copy of it. */
+  #heldElsewhere(token: string): void {
+    if (this.#session || this.#claim?.ticket.token !== token) return;
+    this.#forgetClaim();
     this.#render();
   }
 
@@ -116,6 +196,10 @@ class PlatterApp extends HTMLElement {
 
   async #chooseFile(file: File): Promise<void> {
     this.#ending = undefined;
+    if (this.#claim) {
+      this.#chooseAgain(this.#claim, file);
+      return;
+    }
     try {
       this.#choice = { file, verdict: await inspectImage(file) };
     } catch {
@@ -134,18 +218,39 @@ class PlatterApp extends HTMLElement {
   #connect(kind: Kind): void {
     const file = this.#choice?.file;
     if (!file || this.#chosenSlot === undefined || this.#session) return;
+    this.#begin(this.#chosenSlot, kind, file);
+  }
+
+  /** The file of a session that a reload has cut off, or what the person takes for it. */
+  #chooseAgain(claim: Claim, file: File): void {
+    this.#wrong = describeDifference(claim, file) ?? '';
+    if (this.#wrong) {
+      this.#render();
+      return;
+    }
+    this.#siblings.tell(claim.ticket.token);
+    const { ticket, lostAt = Date.now() } = claim;
+    this.#begin(claim.slot, claim.kind, file, { ticket, lostAt });
+  }
+
+  #begin(slot: number, kind: Kind, file: File, back?: { ticket: Ticket; lostAt: number }): void {
     const worker = new Worker('worker.js');
     const { name, size } = file;
+    const state = back ? 'resuming' : 'connecting';
+    const facts = { uri: '', bytesRead: 0, seconds: 0, outage: undefined, line: undefined };
     this.#session = {
       worker,
-      facts: { name, size, kind, state: 'connecting', uri: '', bytesRead: 0, seconds: 0 },
+      slot,
+      file,
+      facts: { ...facts, name, size, kind, state },
       samples: new Samples(),
       since: undefined,
     };
     this.#ending = undefined;
     worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#hear(data);
     worker.onerror = () => this.#end({ cause: 'device', code: 1006, reason: '', opened: false });
-    this.#say({ type: 'open', url: mediaUrl(location.href, this.#chosenSlot, kind, name), file });
+    const open = { type: 'open' as const, url: mediaUrl(location.href, slot, kind, file), file };
+    this.#say(back ? { ...open, back } : open);
     this.#disc.clear();
     stayAwake();
     this.#render();
@@ -165,6 +270,18 @@ class PlatterApp extends HTMLElement {
         facts.state = message.state;
         facts.uri = message.uri || facts.uri;
         if (message.state === 'serving') session.since ??= performance.now();
+        if (message.state !== 'suspended' && message.state !== 'absent') this.#lost(undefined);
+        break;
+      case 'ticket': {
+        const { name, size, lastModified } = session.file;
+        const { slot } = session;
+        const { ticket } = message;
+        this.#claim = { slot, kind: facts.kind, name, size, modified: lastModified, ticket };
+        saveClaim(this.#claim);
+        break;
+      }
+      case 'outage':
+        this.#lost(message.outage);
         break;
       case 'progress':
         facts.bytesRead = message.progress.bytesRead;
@@ -179,6 +296,13 @@ class PlatterApp extends HTMLElement {
     this.#render();
   }
 
+  #lost(outage: Outage | undefined): void {
+    if (!this.#session) return;
+    this.#session.facts.outage = outage;
+    if (this.#session.facts.state === 'serving') delete this.#claim?.lostAt;
+    else if (this.#claim && outage) this.#claim.lostAt = outage.lostAt;
+  }
+
   #end(end: SessionEnd): void {
     const session = this.#session;
     if (!session) return;
@@ -187,6 +311,10 @@ class PlatterApp extends HTMLElement {
     this.#session = undefined;
     this.#ending = describeEnd(end, session.facts.name, location.hostname);
     if (this.#ending.forgetFile) this.#choice = undefined;
+    if (this.#claim && end.code !== 4005) {
+      if (isUntold(end)) void this.#tellEnd(this.#claim, this.#ending);
+      this.#forgetClaim();
+    }
     this.dataset.bytes = String(session.facts.bytesRead);
     this.dataset.cause = end.cause;
     this.dataset.code = String(end.code);
@@ -196,26 +324,71 @@ class PlatterApp extends HTMLElement {
     setTimeout(() => void this.#poll(), SETTLE_TIME); // by then the device has put it all away
   }
 
+  // Drives without a page --------------------------------------------------------------------------
+
+  /** Ends on the device what has ended here without its knowing. */
+  async #tellEnd(claim: Claim, ending: Ending): Promise<void> {
+    if (!(await removeDrive(claim.slot, claim))) {
+      const { ticket, lostAt = Date.now() } = claim;
+      ending.text = describeUntold(outageNow(ticket, lostAt, Date.now(), 0).keep);
+      ending.calm = false;
+    }
+    this.#render();
+    void this.#poll();
+  }
+
+  /** The drive that waited for this page is given up. */
+  async #giveUp(): Promise<void> {
+    const claim = this.#claim;
+    if (!claim || !confirm(`Take “${claim.name}” out of the machine?`)) return;
+    const end = { cause: 'person' as const, code: 1006, reason: '', opened: true };
+    this.#ending = describeEnd(end, claim.name, location.hostname);
+    this.#forgetClaim();
+    await this.#tellEnd(claim, this.#ending);
+  }
+
+  /** Somebody else's drive, kept for a page that may never come back. */
+  async #removeKept(): Promise<void> {
+    const slot = this.#slot();
+    if (!slot?.medium) return;
+    const { name } = slot.medium;
+    const question = `Take “${name}” out of the machine? The page that served it cannot come back to it then.`;
+    if (!confirm(question)) return;
+    await removeDrive(slot.slot, slot.medium);
+    void this.#poll();
+  }
+
   // What is seen -----------------------------------------------------------------------------------
 
   #render(): void {
     const session = this.#session;
     const slot = this.#slot();
     const isFree = slot?.state === 'idle';
-    this.dataset.state = session?.facts.state ?? (this.#ending ? 'ended' : 'idle');
+    const waiting = session ? undefined : this.#claim;
+    this.dataset.state = session?.facts.state ?? this.#restingState();
     if (session) this.dataset.bytes = String(session.facts.bytesRead);
-    this.#drives.update(this.#slots, this.#chosenSlot, session !== undefined);
+    const isLocked = session !== undefined || waiting !== undefined;
+    this.#drives.update(this.#slots, this.#chosenSlot, isLocked);
     setText(this.#status, this.#statusWords(session, slot));
-    this.#picker.hidden = session !== undefined;
+    this.#picker.hidden = session !== undefined || waiting !== undefined;
     this.#drive.hidden = session === undefined;
+    this.#waiting.hidden = waiting === undefined;
+    this.#remove.hidden = session !== undefined || waiting !== undefined || !slot || !isKept(slot);
     if (session) this.#drive.update(session.facts, session.samples);
+    else if (waiting) this.#waiting.update(waiting, this.#wrong);
     else this.#picker.update(this.#choice, isFree && !this.#unreachable);
     this.#showNotice(session === undefined, slot, isFree);
     document.title = this.#title(session);
   }
 
+  #restingState(): string {
+    if (this.#claim) return 'waiting';
+    return this.#ending ? 'ended' : 'idle';
+  }
+
   #statusWords(session: RunningSession | undefined, slot: Slot | undefined): string {
     if (session) return STATE_WORDS[session.facts.state];
+    if (this.#claim) return 'The drive waits for its file';
     if (this.#unreachable) return 'No answer from the device';
     if (!slot) return this.#slots.length > 0 ? '' : 'Looking for the drive…';
     if (slot.state === 'idle') return `${slot.name} is empty`;
@@ -232,7 +405,7 @@ class PlatterApp extends HTMLElement {
     } else if (isOut && this.#unreachable) {
       title = 'This page cannot reach the device';
       text = `${location.hostname} does not answer; check its network. The page goes on trying.`;
-    } else if (isOut && slot && !isFree) {
+    } else if (isOut && slot && !isFree && !this.#claim) {
       ({ title, text } = inUse(slot));
       isBad = false;
     }
@@ -251,13 +424,21 @@ class PlatterApp extends HTMLElement {
       return `● ${now} · ${formatBytes(facts.bytesRead)} read · Platter`;
     }
     if (session) return `○ ${STATE_WORDS[session.facts.state]} · Platter`;
+    if (this.#claim) return `○ “${this.#claim.name}” waits for its file · Platter`;
     return this.#ending ? `${this.#ending.title} · Platter` : 'Platter';
   }
 }
 
-function inUse({ name, medium }: Slot): { title: string; text: string } {
+function inUse(slot: Slot): { title: string; text: string } {
+  const { name, medium } = slot;
   if (!medium) return { title: `${name} is in use`, text: 'It will be free again in a moment.' };
   const what = `${formatBytes(medium.size)}, as a ${medium.kind === 'cd' ? 'CD' : 'disk'}`;
+  if (isKept(slot)) {
+    return {
+      title: `“${medium.name}” waits in it for its page`,
+      text: `The page that served it (${what}) has lost its connection, and the drive is kept for it. Reload that page to go on, or remove the drive here.`,
+    };
+  }
   return {
     title: `“${medium.name}” is in it`,
     text: `Another page holds it (${what}); the drive is free when that page disconnects.`,
@@ -269,4 +450,5 @@ customElements.define('platter-disc', PlatterDisc);
 customElements.define('platter-drives', PlatterDrives);
 customElements.define('platter-drive', PlatterDrive);
 customElements.define('platter-picker', PlatterPicker);
+customElements.define('platter-waiting', PlatterWaiting);
 customElements.define('platter-app', PlatterApp);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Why a session ended, in plain words: what happened, and what to do now. */
-import type { SessionEnd } from './messages.js';
+/** What the end of a connection means: a pause, or the end; and why it ended, in plain words. */
+import { formatTime } from './format.js';
+import { CLOSE_FILE_CHANGED, CLOSE_NORMAL, type SessionEnd } from './messages.js';
 
 export interface Ending {
   title: string;
@@ -9,6 +10,39 @@ export interface Ending {
   calm: boolean;
   /** The file is no good any more: it must be chosen again. */
   forgetFile: boolean;
+}
+
+/**
+ * Whether a connection that ended so was only the line's end, and the device keeps the drive for a
+ * page that comes back.
+ *
+ * | code | |
+ * |---|---|
+ * | 1000 | final: the session has ended as it should |
+ * | 1001 | final: platterd is stopping, and takes the drives out first; one that crashes, or is replaced while it runs, says nothing (1006) |
+ * | 1002 to 1015, others below 4000 | come back: the line or something on its way failed; 1002 too, for a protocol broken once is no reason to take a drive from a machine |
+ * | 4001 ejected, 4002 refused, 4003 in use, 4004 failed | final |
+ * | 4005 | final for this file; another one may be chosen for the same drive |
+ * | 4006 | final: the session is over |
+ * | others from 4000 on | final: a device that says something new has something to say |
+ *
+ * Of what the page itself notices, silence (4101) and a broken protocol (4102) are pauses; the
+ * person's goodbye (1000) and a changed file (4100) are not.
+ */
+export function mayComeBack({ cause, code }: Pick<SessionEnd, 'cause' | 'code'>): boolean {
+  if (cause === 'silence' || cause === 'protocol') return true;
+  return cause === 'device' && code < 4000 && code !== 1000 && code !== 1001;
+}
+
+/** Whether the device may not know that it is over, and would keep the drive in the machine. */
+export function isUntold({ cause, code }: SessionEnd): boolean {
+  return cause !== 'device' && code !== CLOSE_NORMAL && code !== CLOSE_FILE_CHANGED;
+}
+
+/** What to add to an ending when the device could not be told. */
+export function describeUntold(keep: number): string {
+  const time = formatTime(Math.ceil(keep / 1000));
+  return `The device does not answer: it keeps the drive for another ${time}, unless you remove it here when the line is back.`;
 }
 
 /**
@@ -31,6 +65,11 @@ export function describeEnd(end: SessionEnd, name: string, host: string): Ending
       return bad(
         'The device went silent',
         `Nothing has come from ${host} for half a minute; check the network and the device, then connect again.`,
+      );
+    case 'time':
+      return bad(
+        'The drive is gone',
+        `The line to ${host} was lost for longer than the device keeps a drive; check the network, then connect again.`,
       );
     case 'protocol':
       return bad('The device cannot be understood', `${end.reason} ${VERSIONS}`);
@@ -67,6 +106,16 @@ function fromCode({ code, reason, opened }: SessionEnd, host: string): Ending {
       return bad(
         'Something failed on the device',
         `${sentence(reason, 'It gave no reason; see its log.')} Connect again, and if that does not help, see the device's log.`,
+      );
+    case 4005:
+      return bad(
+        'That is not the image in the drive',
+        `${sentence(reason, 'The device compared it with what the machine has read.')} Choose the right file, or remove the drive.`,
+      );
+    case 4006:
+      return bad(
+        'The drive is gone',
+        `${sentence(reason, 'The device has ended the session meanwhile.')} Connect again to put it back in.`,
       );
     case 1002:
     case 1003:

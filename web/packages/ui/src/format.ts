@@ -19,6 +19,12 @@ export function formatSpeed(bytesPerSecond: number): string {
   return bytesPerSecond < 1 ? 'at rest' : `${formatBytes(bytesPerSecond)}/s`;
 }
 
+/** Seconds, as the milliseconds that people know: "0.4 ms", "21 ms". */
+export function formatRoundTrip(seconds: number): string {
+  const milliseconds = seconds * 1000;
+  return `${milliseconds.toFixed(milliseconds < 9.95 ? 1 : 0)}\u00a0ms`;
+}
+
 /** "48 s", "12 min", "2 h 05 min". */
 export function formatTime(seconds: number): string {
   const whole = Math.floor(seconds);

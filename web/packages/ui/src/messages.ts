@@ -3,20 +3,60 @@
 
 export type Kind = 'disk' | 'cd';
 
-/** How far a session has come, as the device tells it; 'connecting' before it has told anything. */
-export type SessionState = 'connecting' | 'opening' | 'attaching' | 'serving' | 'closing';
+/**
+ * How far a session has come. The device tells 'opening' to 'closing'; the page itself knows
+ * 'connecting' (nothing has been told yet), 'suspended' (no line: the machine's reads wait), 'absent'
+ * (no line for so long that they fail) and 'resuming' (a line again: the device compares the image).
+ */
+export type SessionState =
+  | 'connecting'
+  | 'opening'
+  | 'attaching'
+  | 'serving'
+  | 'closing'
+  | 'suspended'
+  | 'absent'
+  | 'resuming';
+
+/** What the device gives a session so that it may come back after its line was lost. */
+export interface Ticket {
+  /** Names the session; a secret between this page and the device. */
+  token: string;
+  /** Seconds for which the machine's reads wait once the line is lost. */
+  grace: number;
+  /** Seconds for which the drive is kept after that. */
+  keep: number;
+}
 
 export type ToWorker =
-  /** Opens the session; the first message and sent once. */
-  | { type: 'open'; url: string; file: File }
+  /** Opens the session; the first message and sent once. With `back` it takes one up again. */
+  | { type: 'open'; url: string; file: File; back?: { ticket: Ticket; lostAt: number } }
+  /** The line may be there again: try now, and do not wait for the next turn. */
+  | { type: 'retry' }
   /** Ends it in good order; 'ended' follows. */
   | { type: 'close' };
 
 export type FromWorker =
   | { type: 'state'; state: SessionState; uri: string }
+  /** The drive is in the machine, and the device would wait for it: what to come back with. */
+  | { type: 'ticket'; ticket: Ticket }
+  /** The line is lost; told again and again until it is back. */
+  | { type: 'outage'; outage: Outage }
   | { type: 'progress'; progress: Progress }
   /** The session is over; the last message. */
   | { type: 'ended'; end: SessionEnd };
+
+/** A lost line. Times are milliseconds. */
+export interface Outage {
+  /** When the line was last known to be good, by Date.now(). */
+  lostAt: number;
+  /** Until the next try; 0 while one is under way. */
+  next: number;
+  /** For how long the machine's reads still wait; 0: they fail now. */
+  grace: number;
+  /** For how long the device still keeps the drive. */
+  keep: number;
+}
 
 export interface Progress {
   /** Milliseconds on the Worker's own clock. */
@@ -32,9 +72,10 @@ export const MAP_CELLS = 960;
 
 /**
  * Who ended it: the person, the device (or the network: the code says which), the file that
- * changed, a line that went silent, or a device that broke the protocol.
+ * changed, a line that went silent, a device that broke the protocol, or the time for which the
+ * device keeps a drive without a line.
  */
-export type EndCause = 'person' | 'device' | 'file' | 'silence' | 'protocol';
+export type EndCause = 'person' | 'device' | 'file' | 'silence' | 'protocol' | 'time';
 
 export interface SessionEnd {
   cause: EndCause;

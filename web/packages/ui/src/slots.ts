@@ -9,7 +9,29 @@ export interface Slot {
   export: string;
   /** "idle" when it is free. */
   state: string;
-  medium: { name: string; kind: Kind; size: number } | null;
+  medium: Medium | null;
+  /** How the line does, of a session that is on. */
+  line: LineFacts | undefined;
+}
+
+export interface Medium {
+  name: string;
+  kind: Kind;
+  size: number;
+}
+
+export interface LineFacts {
+  /** Seconds, 0 while not known. */
+  roundTrip: number;
+  /** Bytes a second, 0 while not known. */
+  rate: number;
+  /** The part of the machine's reads that had no need of the line, 0 to 1. */
+  cached: number;
+}
+
+/** The states of a drive that has lost its page, and is kept for it. */
+export function isKept({ state }: Slot): boolean {
+  return ['suspended', 'resuming', 'absent', 'returning', 'adopting'].includes(state);
 }
 
 /** Keeps what is well-formed in an answer of the device. @throws when nothing is */
@@ -29,21 +51,57 @@ export function parseSlots(answer: unknown): Slot[] {
         medium: isMedium
           ? { name: medium.name, kind: medium.kind === 'cd' ? 'cd' : 'disk', size: medium.size }
           : null,
+        line: parseLine(entry.counters),
       },
     ];
   });
 }
 
-export async function fetchSlots(): Promise<Slot[]> {
-  const answer = await fetch('api/slots', { cache: 'no-store' });
+function parseLine(counters: unknown): LineFacts | undefined {
+  const told = (counters ?? {}) as Record<string, unknown>;
+  const { round_trip: roundTrip, line_rate: rate, hits, misses } = told;
+  if (typeof roundTrip !== 'number' || typeof rate !== 'number') return undefined;
+  if (typeof hits !== 'number' || typeof misses !== 'number') return undefined;
+  return { roundTrip: roundTrip / 1e6, rate, cached: hits / Math.max(1, hits + misses) };
+}
+
+export async function fetchSlots(signal?: AbortSignal): Promise<Slot[]> {
+  const answer = await fetch('api/slots', { cache: 'no-store', signal: signal ?? null });
   if (!answer.ok) throw new Error(`status ${answer.status}`);
   return parseSlots(await answer.json());
 }
 
+/**
+ * Takes a kept drive out of the machine, from the device's side.
+ * @param medium what is in it: when it is something else by now, that stays
+ * @returns false when the device does not answer
+ */
+export async function removeDrive(slot: number, medium: Medium): Promise<boolean> {
+  const signal = abortAfter(REMOVE_LIMIT);
+  try {
+    const now = (await fetchSlots(signal)).find((one) => one.slot === slot)?.medium;
+    if (now?.name !== medium.name || now.size !== medium.size) return true;
+    const answer = await fetch(`api/slots/${slot}/end`, { method: 'POST', signal });
+    return answer.ok || answer.status === 409; // 409: it has ended by itself
+  } catch {
+    return false;
+  }
+}
+
+const REMOVE_LIMIT = 5000;
+
+function abortAfter(milliseconds: number): AbortSignal {
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(), milliseconds);
+  return controller.signal;
+}
+
 /** Where the session's WebSocket is. */
-export function mediaUrl(page: string, slot: number, kind: Kind, name: string): string {
+export function mediaUrl(page: string, slot: number, kind: Kind, file: FileFacts): string {
   const url = new URL(`api/slots/${slot}/media`, page);
   url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
-  url.search = `?kind=${kind}&name=${encodeURIComponent(name)}`;
+  url.search = `?kind=${kind}&name=${encodeURIComponent(file.name)}&modified=${file.lastModified}`;
   return url.href;
 }
+
+type FileFacts = Pick<File, 'name' | 'lastModified'>;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // A device for looking at the page without one: serves web/dist with the daemon's headers, tells of
-// its slots, and reads the image through the media WebSocket at a steady pace. Also a small
-// WebSocket server by itself (RFC 6455), so that nothing has to be installed for it.
+// its slots, reads the image through the media WebSocket at a steady pace, and keeps the drive of a page
+// whose line is lost. Also a small WebSocket server by itself (RFC 6455), so that nothing has to be
+// installed for it.
 //
 //   node packages/ui/test/fake-device.mjs --port 8090 [--rate BYTES_A_SECOND]
-import { createHash } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
@@ -27,7 +28,10 @@ class DeviceSocket {
   #bytes = Buffer.alloc(0);
   #closed = false;
   #closing = false;
+  #stalled = false;
+  saidGoodbye = false;
   onbinary = () => {};
+  ontext = () => {};
   onclose = () => {};
 
   constructor(request, socket) {
@@ -57,6 +61,7 @@ class DeviceSocket {
     payload.write(reason, 2);
     this.#frame(8, payload);
     this.#closing = true;
+    this.saidGoodbye = true;
   }
 
   /** Hangs up without a goodbye. */
@@ -64,8 +69,14 @@ class DeviceSocket {
     this.#socket.destroy();
   }
 
+  /** From now on nothing is sent and nothing is read, as when the network drops every packet. */
+  stall() {
+    this.#stalled = true;
+    this.#socket.pause();
+  }
+
   #frame(opcode, payload) {
-    if (this.#closed || this.#closing || this.#socket.destroyed) return;
+    if (this.#closed || this.#closing || this.#stalled || this.#socket.destroyed) return;
     const head = payload.length < 126 ? Buffer.alloc(2) : Buffer.alloc(4);
     head[0] = 0x80 | opcode;
     head[1] = Math.min(payload.length, 126);
@@ -83,6 +94,8 @@ class DeviceSocket {
         this.#socket.end();
       } else if (frame.opcode === 0 || frame.opcode === 2) {
         this.onbinary(frame.payload);
+      } else if (frame.opcode === 1) {
+        this.ontext(frame.payload.toString());
       }
     }
   }
@@ -127,9 +140,14 @@ class Reader {
   errors = 0;
   bytesRead = 0;
 
-  constructor(socket, rate) {
+  get offset() {
+    return this.#offset;
+  }
+
+  constructor(socket, rate, offset = 0) {
     this.#socket = socket;
     this.#rate = rate;
+    this.#offset = offset;
     socket.onbinary = (bytes) => this.#data(bytes);
     this.#expect = [[18, () => this.#greeted()]];
   }
@@ -190,11 +208,23 @@ class Reader {
 
 /**
  * Starts it on a port of 127.0.0.1 (0: any).
- * @returns {{port, slots, sessions, rate, close}}: `slots` is what /api/slots tells and may be
- *   changed; `sessions` holds every session so far: {socket, reader, kind, name, closed}
+ *
+ * What it returns may be changed at any time: `slots` is what /api/slots tells; `answering`: false
+ * hangs up on everything, 'never' leaves everything without an answer; `ticket`: what sessions are given to
+ * come back with, null for a device that keeps no drives; `turnAway`: [code, reason] for whoever comes
+ * back. `sessions` holds every connection so far: {socket, reader, kind, name, query, texts, closed}.
  */
 export async function startDevice(port, { rate = 8e6, steps = 150 } = {}) {
-  const device = { sessions: [], rate, steps, slots: [newSlot(0, 'Drive 1')], answering: true };
+  const device = {
+    sessions: [],
+    rate,
+    steps,
+    slots: [newSlot(0, 'Drive 1')],
+    answering: true,
+    ticket: { grace: 25, keep: 3600 },
+    turnAway: null,
+    ended: [],
+  };
   const server = createServer((request, response) => answer(device, request, response));
   server.on('upgrade', (request, socket) => upgrade(device, request, socket));
   await new Promise((resolve) => server.listen(port, '127.0.0.1', resolve));
@@ -203,6 +233,7 @@ export async function startDevice(port, { rate = 8e6, steps = 150 } = {}) {
     server.close();
     server.closeAllConnections();
     for (const { socket } of device.sessions) socket.cut();
+    for (const slot of device.slots) clearTimeout(drives.get(slot)?.clock);
   };
   return device;
 }
@@ -211,11 +242,26 @@ export function newSlot(slot, name) {
   return { slot, name, export: 'unix', state: 'idle', uri: '', reason: '', medium: null };
 }
 
+/** What the device knows of a slot beside what it tells: {token, session, offset, clock}. */
+const drives = new WeakMap();
+
 async function answer(device, request, response) {
   const headers = { 'Content-Security-Policy': CSP, 'X-Content-Type-Options': 'nosniff' };
   const path = new URL(request.url, 'http://localhost').pathname;
+  const end = /^\/api\/slots\/(\d+)\/end$/.exec(path);
+  if (path.startsWith('/api/') && device.answering !== true) {
+    if (!device.answering) request.socket.destroy();
+    return undefined;
+  }
+  if (end && request.method === 'POST') {
+    const slot = device.slots.find(({ slot }) => slot === Number(end[1]));
+    device.ended.push(slot.slot);
+    response.writeHead(slot.state === 'idle' ? 409 : 204, headers);
+    drives.get(slot)?.session.socket.close(1000, 'The drive was removed.');
+    empty(slot);
+    return response.end();
+  }
   if (path === '/api/slots') {
-    if (!device.answering) return request.socket.destroy();
     response.writeHead(200, { ...headers, 'Content-Type': 'application/json' });
     return response.end(JSON.stringify({ slots: device.slots }));
   }
@@ -232,32 +278,79 @@ async function answer(device, request, response) {
 
 function upgrade(device, request, netSocket) {
   if (!device.answering) return netSocket.destroy();
+  if (device.answering === 'never') return undefined;
   const url = new URL(request.url, 'http://localhost');
   const socket = new DeviceSocket(request, netSocket);
   const slot = device.slots.find(({ slot }) => url.pathname === `/api/slots/${slot}/media`);
-  if (slot.state !== 'idle') return socket.close(4003, 'Slot is in use');
-  const session = {
-    socket,
-    name: url.searchParams.get('name'),
-    kind: url.searchParams.get('kind'),
-    closed: null,
-  };
-  slot.state = 'opening';
-  socket.text({ state: 'opening', uri: '' });
-  session.reader = new Reader(socket, () => device.rate);
+  const query = Object.fromEntries(url.searchParams);
+  const drive = drives.get(slot);
+  if (query.resume === undefined) {
+    if (slot.state !== 'idle') return socket.close(4003, 'Slot is in use');
+    drives.set(slot, { token: randomBytes(16).toString('hex'), offset: 0 });
+    slot.state = 'opening';
+  } else if (device.turnAway) {
+    return socket.close(...device.turnAway);
+  } else if (query.resume !== drive?.token) {
+    return socket.close(4006, 'That session is over.');
+  } else {
+    slot.state = 'resuming';
+  }
+  return serve(device, slot, socket, query);
+}
+
+/** One connection of a slot's session: its first, or one that takes it up again. */
+function serve(device, slot, socket, query) {
+  const drive = drives.get(slot);
+  const { token, offset } = drive;
+  const isBack = query.resume !== undefined;
+  const { name, kind } = query;
+  const session = { socket, name, kind, query, texts: [], closed: null };
+  clearTimeout(drive.clock);
+  drive.session?.socket.cut();
+  drive.session = session;
+  const say = (word) => socket.text({ state: slot.state, uri: '', ...word });
+  say(device.ticket ? { token, ...device.ticket } : {});
+  const heart = setInterval(say, 2000);
+  socket.ontext = (text) => session.texts.push(text);
+  session.reader = new Reader(socket, () => device.rate, offset);
   session.reader.onready = (size) => {
-    slot.medium = { name: session.name, kind: session.kind, size, read_only: true };
-    socket.text({ state: 'attaching', uri: '' });
+    slot.medium = { name, kind, size, read_only: true };
+    if (!isBack) slot.state = 'attaching';
+    say();
     setTimeout(() => {
+      if (drive.session !== session || session.closed) return;
       slot.state = 'serving';
-      socket.text({ state: 'serving', uri: 'nbd+unix:///?socket=/run/platter/slot0.sock' });
+      say({ uri: 'nbd+unix:///?socket=/run/platter/slot0.sock' });
     }, device.steps);
   };
   socket.onclose = (code, reason) => {
+    clearInterval(heart);
     session.closed = { code, reason };
-    Object.assign(slot, { state: 'idle', medium: null });
+    drive.offset = session.reader.offset;
+    if (drives.get(slot)?.session !== session) return;
+    const wasUp = slot.state === 'serving' || slot.state === 'resuming';
+    const isFinal = [1000, 4100].includes(code) || socket.saidGoodbye;
+    if (device.ticket && wasUp && !isFinal) keep(device, slot);
+    else empty(slot);
   };
   device.sessions.push(session);
+}
+
+/** The line is lost: the drive waits, then its reads fail, then it is taken out. */
+function keep(device, slot) {
+  const drive = drives.get(slot);
+  const { grace, keep } = device.ticket;
+  slot.state = 'suspended';
+  drive.clock = setTimeout(() => {
+    slot.state = 'absent';
+    drive.clock = setTimeout(() => empty(slot), keep * 1000);
+  }, grace * 1000);
+}
+
+function empty(slot) {
+  clearTimeout(drives.get(slot)?.clock);
+  drives.delete(slot);
+  Object.assign(slot, { state: 'idle', medium: null });
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -189,11 +189,211 @@ describe('a session', () => {
     });
   }
 
-  test('a line that breaks is told from a goodbye', async () => {
+  test('a line that breaks to a device that keeps no drives is told from a goodbye', async () => {
+    device.ticket = null;
     await serve(await image('x.img'));
     device.sessions[0].socket.cut();
     await state('ended');
     expect(await notice()).toContain('The connection was lost');
+  });
+});
+
+describe('a line that is lost', () => {
+  const words = () => page.locator('.outage').textContent(WAIT);
+  /** Cut off from the device until answering is true again. */
+  async function lose(path) {
+    await serve(path);
+    await bytesRead(MiB);
+    device.answering = false;
+    device.sessions.at(-1).socket.cut();
+  }
+
+  test('is taken up again, and the machine reads on where it was', async () => {
+    await serve(await image('x.img'));
+    await bytesRead(MiB);
+    for (let cut = 1; cut <= 3; cut++) {
+      device.sessions.at(-1).socket.cut();
+      await expect.poll(() => device.sessions.length, WAIT).toBe(cut + 1);
+      const before = device.sessions[cut - 1].reader.offset;
+      await expect.poll(() => device.sessions[cut].reader.offset, WAIT).toBeGreaterThan(before);
+      await state('serving');
+    }
+    const { query, texts } = device.sessions[3];
+    expect(query.resume).toMatch(/^[0-9a-f]{32}$/);
+    expect(query.modified).toMatch(/^\d{13}$/);
+    expect(JSON.parse(texts[0])).toEqual({ alive: true });
+    expect(await page.locator('.outage').isVisible()).toBe(false);
+  });
+
+  test('while it lasts the page says what the machine does, and tries', async () => {
+    await lose(await image('x.img'));
+    await state('suspended');
+    await page.getByText('Connection lost; the machine waits').waitFor(WAIT);
+    expect(await words()).toMatch(/The machine waits another 2\d\s+s before its reads fail/);
+    await page.waitForFunction(() => /Connection lost/.test(document.title), null, WAIT);
+    await page.getByText(/Next try in \d\s+s/).waitFor(WAIT);
+    device.answering = true;
+    await state('serving');
+    expect(await page.locator('platter-drive h1').textContent()).toBe('x.img');
+  });
+
+  test('Try now and a network that is back do not wait for the next turn', async () => {
+    await lose(await image('x.img'));
+    await state('suspended');
+    await page.getByText(/Next try in 3\s+s/).waitFor(WAIT);
+    device.answering = true;
+    const start = Date.now();
+    await page.getByRole('button', { name: 'Try now' }).click();
+    await state('serving');
+    expect(Date.now() - start).toBeLessThan(2000);
+    device.answering = false;
+    device.sessions.at(-1).socket.cut();
+    await page.getByText(/Next try in 3\s+s/).waitFor(WAIT);
+    device.answering = true;
+    await page.evaluate(() => window.dispatchEvent(new Event('online')));
+    await state('serving');
+  });
+
+  test('one that goes silent is given up without waiting for its close', async () => {
+    await serve(await image('x.img'));
+    await bytesRead(MiB);
+    device.sessions[0].socket.stall();
+    await expect.poll(() => device.sessions.length, WAIT).toBe(2);
+    await state('serving');
+  });
+
+  test('after the grace reads fail, after the keep time it is over', async () => {
+    device.ticket = { grace: 1, keep: 600 };
+    await lose(await image('x.img'));
+    await state('absent');
+    expect(await words()).toMatch(/reads fail until this page is back.*kept for another 10\s+min/);
+    device.answering = true;
+    await state('serving');
+    device.turnAway = [4006, 'That session is over.'];
+    device.sessions.at(-1).socket.cut();
+    await state('ended');
+    expect(await notice()).toContain('The drive is gone');
+    expect(await page.evaluate(() => sessionStorage.length)).toBe(0);
+  });
+
+  test('Disconnect takes the drive out as soon as the device can be told', async () => {
+    await lose(await image('x.img'));
+    await state('suspended');
+    await page.getByRole('button', { name: 'Disconnect' }).click();
+    await state('ended');
+    await page.getByText('keeps the drive for another 1 h').waitFor(WAIT);
+    device.answering = true;
+    page.once('dialog', (dialog) => dialog.accept());
+    await page.getByRole('button', { name: 'Remove it…' }).click(WAIT);
+    await expect.poll(() => device.slots[0].state, WAIT).toBe('idle');
+    await connect();
+    await state('serving');
+  });
+
+  test('Disconnect where only the socket is lost takes it out at once', async () => {
+    await serve(await image('x.img'));
+    device.answering = 'never';
+    device.sessions[0].socket.cut();
+    await state('suspended');
+    device.answering = true;
+    await page.getByRole('button', { name: 'Disconnect' }).click();
+    await state('ended');
+    await expect.poll(() => device.slots[0].state, WAIT).toBe('idle');
+    expect(await notice()).toContain('The drive is out of the machine');
+  });
+
+  test('a file that changes meanwhile ends it', async () => {
+    const path = await image('x.img');
+    await lose(path);
+    await state('suspended');
+    await truncate(path, 5 * MiB);
+    device.answering = true;
+    await state('ended');
+    expect(await notice()).toContain('The file changed on disk');
+    await expect.poll(() => device.slots[0].state, WAIT).toBe('idle');
+  });
+});
+
+describe('a page that is loaded anew', () => {
+  const again = (path) => page.locator('#again').setInputFiles(path);
+  async function reload(path) {
+    await serve(path);
+    await bytesRead(MiB);
+    page.once('dialog', (dialog) => dialog.accept());
+    await page.reload();
+    await state('waiting');
+  }
+
+  test('asks for the file again, and the machine reads on where it was', async () => {
+    const path = await image('x.img');
+    await reload(path);
+    await page.getByRole('heading', { name: 'x.img' }).waitFor(WAIT);
+    await page.getByText(/The machine waits another \d+\s+s/).waitFor(WAIT);
+    const before = device.sessions[0].reader.offset;
+    await again(path);
+    await state('serving');
+    await expect.poll(() => device.sessions.at(-1).reader.offset, WAIT).toBeGreaterThan(before);
+    expect(device.sessions.length).toBe(2);
+    await page.getByRole('button', { name: 'Disconnect' }).click();
+    await state('ended');
+    expect(await page.evaluate(() => sessionStorage.length)).toBe(0);
+  });
+
+  test('another file is not taken for it', async () => {
+    const path = await image('x.img');
+    await reload(path);
+    await again(await image('y.img'));
+    await page.getByText('“y.img” is another file; choose “x.img”.').waitFor(WAIT);
+    await truncate(path, 5 * MiB);
+    await again(path);
+    await page.getByText('This “x.img” has 5.24 MB, the one in the drive 33.6 MB').waitFor(WAIT);
+    await truncate(path, 32 * MiB);
+    await utimes(path, new Date(), new Date(Date.now() + 60_000));
+    await again(path);
+    await page.getByText('“x.img” has been changed since').waitFor(WAIT);
+    expect(device.sessions.length).toBe(1);
+  });
+
+  test('what the device does not take for it can be chosen anew', async () => {
+    const path = await image('x.img');
+    await reload(path);
+    device.turnAway = [4005, 'This is not the image that the drive began with.'];
+    await again(path);
+    await page.getByText('This is not the image that the drive began with.').waitFor(WAIT);
+    await state('waiting');
+    device.turnAway = null;
+    await again(path);
+    await state('serving');
+  });
+
+  test('the drive can be given up', async () => {
+    await reload(await image('x.img'));
+    page.once('dialog', (dialog) => dialog.accept());
+    await page.getByRole('button', { name: 'Remove the drive' }).click();
+    await page.getByText('Drive 1 is empty').waitFor(WAIT);
+    expect(await notice()).toContain('The drive is out of the machine');
+    expect(device.ended).toEqual([0]);
+  });
+
+  test('a drive that was taken out meanwhile is not waited for', async () => {
+    await reload(await image('x.img'));
+    device.slots = [newSlot(0, 'Drive 1')];
+    await state('ended');
+    expect(await notice()).toContain('The drive is gone');
+  });
+
+  test('a copy of the tab does not claim the drive', async () => {
+    await serve(await image('x.img'));
+    const claim = await page.evaluate(() => sessionStorage.getItem('platter-session'));
+    const [copy] = await Promise.all([
+      page.waitForEvent('popup'),
+      page.evaluate(() => void window.open('about:blank')),
+    ]);
+    await copy.addInitScript((text) => sessionStorage.setItem('platter-session', text), claim);
+    await copy.goto(`http://127.0.0.1:${device.port}/`);
+    await copy.getByText('“x.img” is in it').waitFor(WAIT);
+    await copy.close();
+    await state('serving');
   });
 });
 
@@ -237,6 +437,21 @@ describe('the drives', () => {
     expect(await button.isDisabled()).toBe(true);
     device.slots = [newSlot(0, 'Drive 1')];
     await expect.poll(() => button.isDisabled(), WAIT).toBe(false);
+  });
+
+  test('a drive that waits for another page can be removed, once the person is sure', async () => {
+    const medium = { name: 'other.iso', kind: 'cd', size: 12e6, read_only: true };
+    device.slots = [{ ...newSlot(0, 'Drive 1'), state: 'absent', medium }];
+    await page.goto(`http://127.0.0.1:${device.port}/`);
+    await page.getByText('“other.iso” waits in it for its page').waitFor(WAIT);
+    const remove = page.getByRole('button', { name: 'Remove it…' });
+    page.once('dialog', (dialog) => dialog.dismiss());
+    await remove.click();
+    expect(device.ended).toEqual([]);
+    page.once('dialog', (dialog) => dialog.accept());
+    await remove.click();
+    await page.getByText('Drive 1 is empty').waitFor(WAIT);
+    expect(await remove.isVisible()).toBe(false);
   });
 
   test('of several drives one is chosen', async () => {

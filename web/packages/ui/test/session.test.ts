@@ -1,29 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { SUBPROTOCOL } from '../src/connection.js';
 import type { FromWorker, SessionEnd } from '../src/messages.js';
 import { Samples } from '../src/samples.js';
-import { Session, SUBPROTOCOL } from '../src/session.js';
+import { Session } from '../src/session.js';
 
 /** A WebSocket whose far end is the test. */
 class FakeSocket {
   static readonly CLOSING = 2;
+  static readonly OPEN = 1;
   static last: FakeSocket;
+  static count = 0;
   binaryType = 'blob';
   bufferedAmount = 0;
   readyState = 0;
   readonly sent: Uint8Array[] = [];
+  readonly texts: string[] = [];
   closed: [number, string] | undefined;
-  onopen = () => {};
-  onmessage = (_: { data: unknown }) => {};
-  onclose = (_: { code: number; reason: string }) => {};
+  onopen: (() => void) | null = null;
+  onmessage: ((event: { data: unknown }) => void) | null = null;
+  onclose: ((event: { code: number; reason: string }) => void) | null = null;
   constructor(
     readonly url: string,
     readonly protocols: string[],
   ) {
     FakeSocket.last = this;
+    FakeSocket.count++;
   }
-  send(bytes: Uint8Array): void {
-    if (this.readyState === 1) this.sent.push(bytes.slice());
+  send(data: Uint8Array | string): void {
+    if (this.readyState !== 1) return;
+    if (typeof data === 'string') this.texts.push(data);
+    else this.sent.push(data.slice());
   }
   close(code: number, reason: string): void {
     this.readyState = 2;
@@ -31,14 +38,14 @@ class FakeSocket {
   }
   open(): void {
     this.readyState = 1;
-    this.onopen();
+    this.onopen?.();
   }
   hear(data: unknown): void {
-    this.onmessage({ data });
+    this.onmessage?.({ data });
   }
   gone(code: number, reason = ''): void {
     this.readyState = 3;
-    this.onclose({ code, reason });
+    this.onclose?.({ code, reason });
   }
 }
 
@@ -53,6 +60,9 @@ function fakeFile(size: number) {
   };
   return file as typeof file & File;
 }
+
+const URL_OF_MEDIA = 'ws://bmc/api/slots/0/media?kind=cd';
+const TOKEN = '0123456789abcdef0123456789abcdef';
 
 /** Client flags, then EXPORT_NAME; and one READ of 512 bytes at `offset`. */
 const hello = Uint8Array.from([
@@ -78,16 +88,20 @@ describe('a session', () => {
 
   beforeEach(() => {
     vi.useFakeTimers();
+    vi.spyOn(Math, 'random').mockReturnValue(0);
     vi.stubGlobal('WebSocket', FakeSocket);
+    FakeSocket.count = 0;
     told = [];
   });
   afterEach(() => {
     vi.useRealTimers();
     vi.unstubAllGlobals();
+    vi.restoreAllMocks();
   });
 
   function start(file = fakeFile(1 << 20)) {
-    const session = new Session('ws://bmc/', file, (message) => told.push(message));
+    const tell = (message: FromWorker) => told.push(message);
+    const session = new Session({ url: URL_OF_MEDIA, file, tell });
     return { session, socket: FakeSocket.last, file };
   }
 
@@ -207,6 +221,222 @@ describe('a session', () => {
     await vi.advanceTimersByTimeAsync(36_000);
     expect(socket.closed?.[0]).toBe(4101);
     expect(end()).toMatchObject({ cause: 'silence' });
+  });
+
+  // A device that gives a ticket keeps the drive when the line is lost -------------------------------
+
+  const word = (state: string, more = {}) => JSON.stringify({ state, uri: '', ...more });
+  const ticket = { token: TOKEN, grace: 25, keep: 100 };
+
+  async function kept(file = fakeFile(1 << 20)) {
+    const all = start(file);
+    all.socket.open();
+    all.socket.hear(word('opening', ticket));
+    all.socket.hear(hello);
+    all.socket.hear(word('serving'));
+    await vi.advanceTimersByTimeAsync(0);
+    return all;
+  }
+  const outages = () =>
+    told.flatMap((message) => (message.type === 'outage' ? [message.outage] : []));
+
+  test('answers each word, and hands the ticket on once the drive is in', async () => {
+    const { socket } = start();
+    socket.open();
+    socket.hear(word('opening', ticket));
+    expect(socket.texts).toEqual(['{"alive":true}']);
+    expect(told.some(({ type }) => type === 'ticket')).toBe(false);
+    socket.hear(word('serving'));
+    expect(told.find(({ type }) => type === 'ticket')).toEqual({ type: 'ticket', ticket });
+    expect(socket.texts.length).toBe(2);
+  });
+
+  test('a line lost before the drive was in is the end', () => {
+    const { socket } = start();
+    socket.open();
+    socket.hear(word('opening', ticket));
+    socket.gone(1006);
+    expect(end()).toMatchObject({ cause: 'device', code: 1006 });
+  });
+
+  test('a line lost while serving: it comes back with its token, and negotiates anew', async () => {
+    const { socket } = await kept();
+    socket.hear(readAt(0));
+    await vi.advanceTimersByTimeAsync(6000 - 10);
+    socket.hear(word('serving'));
+    socket.gone(1006);
+    await vi.advanceTimersByTimeAsync(0);
+    expect(states().at(-1)).toBe('suspended');
+    expect(FakeSocket.count).toBe(2);
+    const next = FakeSocket.last;
+    expect(next.url).toBe(`${URL_OF_MEDIA}&resume=${TOKEN}`);
+    next.open();
+    expect(states().at(-1)).toBe('resuming');
+    expect(next.sent.map(({ length }) => length)).toEqual([18]);
+    next.hear(word('opening', ticket));
+    next.hear(hello);
+    expect(states().at(-1)).toBe('resuming');
+    next.hear(word('serving'));
+    next.hear(readAt(512));
+    await vi.advanceTimersByTimeAsync(600);
+    expect(states().at(-1)).toBe('serving');
+    expect(told.at(-1)).toMatchObject({ progress: { bytesRead: 1024 } });
+    expect(end()).toBeUndefined();
+  });
+
+  test('it tries at once, then with longer and longer pauses, each for 4 s at most', async () => {
+    const { socket } = await kept();
+    await vi.advanceTimersByTimeAsync(5000 - 1);
+    socket.hear(word('serving'));
+    await vi.advanceTimersByTimeAsync(1);
+    const fetching = vi.fn().mockRejectedValue(new Error('refused'));
+    vi.stubGlobal('fetch', fetching);
+    const begun = performance.now();
+    const at: number[] = [];
+    let known = FakeSocket.count;
+    socket.gone(1006);
+    for (let ms = 0; ms < 40_000; ms += 250) {
+      await vi.advanceTimersByTimeAsync(ms === 0 ? 0 : 250);
+      if (FakeSocket.count > known) at.push(performance.now() - begun);
+      known = FakeSocket.count;
+    }
+    // 4 s each, and 0.5, 1 and 2 s between them.
+    expect(at).toEqual([0, 4500, 9500, 15_500]);
+    // From then on it asks over HTTP, whether there is somebody, before it knocks.
+    expect(fetching.mock.calls[0]?.[0]).toBe('http://bmc/api/slots');
+    fetching.mockResolvedValue({ ok: true });
+    await vi.advanceTimersByTimeAsync(3000);
+    expect(FakeSocket.count).toBe(known + 1);
+    expect(outages().at(-1)?.grace).toBe(0);
+    expect(states().at(-1)).toBe('absent');
+    FakeSocket.last.open();
+    FakeSocket.last.hear(word('serving'));
+    expect(states().at(-1)).toBe('serving');
+  });
+
+  test('a line that holds for a moment only is not taken up at once', async () => {
+    const { socket } = await kept();
+    await vi.advanceTimersByTimeAsync(1000);
+    socket.gone(1006);
+    await vi.advanceTimersByTimeAsync(499);
+    expect(FakeSocket.count).toBe(1);
+    await vi.advanceTimersByTimeAsync(1);
+    expect(FakeSocket.count).toBe(2);
+  });
+
+  test('six seconds without a word: that socket is abandoned, its end is not waited for', async () => {
+    const { socket } = await kept();
+    await vi.advanceTimersByTimeAsync(6600);
+    expect(socket.closed?.[0]).toBe(4101);
+    expect(FakeSocket.count).toBe(2);
+    socket.gone(1006);
+    FakeSocket.last.open();
+    FakeSocket.last.hear(word('serving'));
+    socket.hear(readAt(0));
+    expect(states().at(-1)).toBe('serving');
+    expect(end()).toBeUndefined();
+  });
+
+  test('a try that hangs is made anew when the network may be back', async () => {
+    const { socket, session } = await kept();
+    await vi.advanceTimersByTimeAsync(5000);
+    socket.gone(1006);
+    await vi.advanceTimersByTimeAsync(2000);
+    expect(FakeSocket.count).toBe(2);
+    session.retry();
+    expect(FakeSocket.count).toBe(3);
+    session.retry(); // this one has just begun
+    expect(FakeSocket.count).toBe(3);
+    FakeSocket.last.open();
+    session.retry();
+    expect(FakeSocket.count).toBe(3);
+  });
+
+  test('after a sleep a line that does not speak is given up sooner', async () => {
+    const { session } = await kept();
+    vi.setSystemTime(Date.now() + 60_000);
+    session.retry();
+    await vi.advanceTimersByTimeAsync(3100);
+    expect(states().at(-1)).toBe('absent');
+    expect(FakeSocket.count).toBe(2);
+  });
+
+  test('what the device says is final is the end', async () => {
+    for (const code of [1000, 1001, 4001, 4002, 4003, 4004, 4005, 4006, 4999]) {
+      told = [];
+      const { socket } = await kept();
+      socket.gone(1006);
+      await vi.advanceTimersByTimeAsync(600);
+      FakeSocket.last.open();
+      FakeSocket.last.gone(code, 'Why.');
+      expect(end()).toMatchObject({ cause: 'device', code, reason: 'Why.' });
+    }
+  });
+
+  test('a protocol broken three times is the end', async () => {
+    await kept();
+    for (let fault = 1; fault <= 3; fault++) {
+      expect(end()).toBeUndefined();
+      FakeSocket.last.gone(1002, 'Noise.');
+      await vi.advanceTimersByTimeAsync(fault === 3 ? 0 : 3000);
+      if (fault < 3) FakeSocket.last.open();
+    }
+    expect(end()).toMatchObject({ code: 1002, reason: 'Noise.' });
+  });
+
+  test('when the device cannot have kept it any longer it is over', async () => {
+    const { socket } = await kept();
+    vi.stubGlobal('fetch', vi.fn().mockRejectedValue(new Error('refused')));
+    socket.gone(1006);
+    await vi.advanceTimersByTimeAsync(140_000);
+    expect(end()).toBeUndefined();
+    expect(outages().at(-1)).toMatchObject({ grace: 0, keep: 0 });
+    await vi.advanceTimersByTimeAsync(15_000);
+    expect(end()).toMatchObject({ cause: 'time' });
+    const { count } = FakeSocket;
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(FakeSocket.count).toBe(count);
+  });
+
+  test('the person ends it while there is no line', async () => {
+    const { socket, session } = await kept();
+    socket.gone(1006);
+    await vi.advanceTimersByTimeAsync(600);
+    session.close();
+    expect(end()).toMatchObject({ cause: 'person', code: 1006 });
+    const { count } = FakeSocket;
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(FakeSocket.count).toBe(count);
+  });
+
+  test('a goodbye that is never answered is over after 5 s', async () => {
+    const { socket, session } = await kept();
+    session.close();
+    await vi.advanceTimersByTimeAsync(5000);
+    expect(socket.closed?.[0]).toBe(1000);
+    expect(end()).toMatchObject({ cause: 'person', code: 1006 });
+  });
+
+  test('a file that changed while there was no line', async () => {
+    const { socket, file } = await kept();
+    Object.assign(file, { size: 4096 });
+    socket.gone(1006);
+    await vi.advanceTimersByTimeAsync(10);
+    expect(end()).toMatchObject({ cause: 'file', code: 1006 });
+  });
+
+  test('a session taken up by a page that was loaded anew', async () => {
+    const tell = (message: FromWorker) => told.push(message);
+    const back = { ticket, lostAt: Date.now() - 30_000 };
+    new Session({ url: URL_OF_MEDIA, file: fakeFile(1 << 20), back, tell });
+    expect(states()).toEqual(['absent']);
+    expect(outages()[0]).toMatchObject({ next: 0, grace: 0, keep: 95_000 });
+    FakeSocket.last.gone(1006);
+    await vi.advanceTimersByTimeAsync(600);
+    expect(FakeSocket.last.url).toBe(`${URL_OF_MEDIA}&resume=${TOKEN}`);
+    FakeSocket.last.open();
+    FakeSocket.last.hear(word('serving'));
+    expect(states().at(-1)).toBe('serving');
   });
 });
 
