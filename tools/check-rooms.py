@@ -32,9 +32,10 @@ MAY_INCLUDE = {
     "priv/priv": ["base", "proto"],
     "priv": ["base", "proto", "config", "gadget"],
     "slot": ["base", "block", "export", "priv/priv.h", "session", "source"],
-    "api/control.h": ["base"],
-    "api": ["base", "transport"],
-    "daemon": ["api", "base", "block", "config", "export", "priv/priv.h", "slot", "transport"],
+    "api/control.h": ["base", "block/counters.h"],
+    "api": ["base", "block/counters.h", "transport"],
+    "daemon": ["api", "base", "block", "config", "export", "priv/priv.h", "session", "slot",
+               "transport"],
 }
 
 # Headers of libraries, and the only places that may include them.

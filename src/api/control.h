@@ -11,17 +11,22 @@
 
 #include "base/medium.h"
 #include "base/stream.h"
+#include "block/counters.h"
 
 /* One drive, as an API tells of it; what it points at is valid until the next control_get_slot().
  */
 struct control_slot {
     const char *name;            /* for people; UTF-8 */
     const char *export_name;     /* "unix", "kernel" */
-    const char *state;           /* "idle", "opening", "attaching", "serving", "closing" */
+    const char *state;           /* one of control_state_name() */
     const char *uri;             /* where programs find the drive; may be "" */
-    const char *reason;          /* why the last session ended; "" before the first */
+    const char *reason;          /* why the last session ended, or its far end was lost; or "" */
     const struct medium *medium; /* NULL when there is none */
-    uint64_t requests, errors, bytes_read, bytes_fetched; /* of this session, or the last */
+    unsigned grace, keep;        /* seconds, as configured */
+    bool waiting;                /* for a far end that was lost: */
+    unsigned grace_left;         /* seconds until requests fail; */
+    unsigned keep_left;          /* and after that, seconds until the drive goes */
+    struct engine_counters counters; /* of this session, or the last */
 };
 
 /* What a far end comes with. */
@@ -35,6 +40,7 @@ struct control_offer {
 struct control {
     const struct control_ops *ops;
     void *owner;
+    const char *version; /* of the program */
 };
 
 struct control_ops {
@@ -47,6 +53,10 @@ struct control_ops {
      */
     void (*open_slot)(void *owner, unsigned slot, struct stream *stream,
                       const struct control_offer *offer);
+    /* Ends the slot's session, as somebody at the device may. False when there is none. */
+    bool (*end_slot)(void *owner, unsigned slot);
+    /* The states there are, from 0; NULL past the last. */
+    const char *(*state_name)(void *owner, unsigned n);
 };
 
 static inline unsigned control_slot_count(const struct control *c)
@@ -64,6 +74,16 @@ static inline void control_open_slot(const struct control *c, unsigned slot, str
                                      const struct control_offer *offer)
 {
     c->ops->open_slot(c->owner, slot, stream, offer);
+}
+
+static inline bool control_end_slot(const struct control *c, unsigned slot)
+{
+    return c->ops->end_slot(c->owner, slot);
+}
+
+static inline const char *control_state_name(const struct control *c, unsigned n)
+{
+    return c->ops->state_name(c->owner, n);
 }
 
 #endif

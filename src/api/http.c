@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "api/media-query.h"
+#include "api/metrics.h"
 
 static json_t *medium_json(const struct medium *medium)
 {
@@ -20,17 +21,24 @@ static json_t *medium_json(const struct medium *medium)
                      "read_only", medium->read_only);
 }
 
+static json_t *waiting_json(const struct control_slot *s)
+{
+    if (!s->waiting)
+        return json_null();
+    return json_pack("{s:i, s:i}", "grace_left", (int)s->grace_left, "keep_left",
+                     (int)s->keep_left);
+}
+
 static json_t *slot_json(const struct control *control, unsigned slot)
 {
     struct control_slot s;
 
     control_get_slot(control, slot, &s);
-    return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:o, s:{s:I, s:I, s:I, s:I}}", "slot",
-                     (int)slot, "name", s.name, "export", s.export_name, "state", s.state, "uri",
-                     s.uri, "reason", s.reason, "medium", medium_json(s.medium), "counters",
-                     "requests", (json_int_t)s.requests, "errors", (json_int_t)s.errors,
-                     "bytes_read", (json_int_t)s.bytes_read, "bytes_fetched",
-                     (json_int_t)s.bytes_fetched);
+    return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:o, s:i, s:i, s:o, s:o}", "slot", (int)slot,
+                     "name", s.name, "export", s.export_name, "state", s.state, "uri", s.uri,
+                     "reason", s.reason, "medium", medium_json(s.medium), "grace", (int)s.grace,
+                     "keep", (int)s.keep, "waiting", waiting_json(&s), "counters",
+                     metrics_json(&s.counters));
 }
 
 /* `json`, which is taken over and may be NULL for want of memory, as the reply. */
@@ -45,11 +53,37 @@ static void reply_json(struct web_reply *reply, unsigned status, json_t *json)
     json_decref(json);
 }
 
+static void get_metrics(const struct control *control, struct web_reply *reply)
+{
+    reply->type = METRICS_TYPE;
+    reply->body = metrics_text(control, &reply->length);
+    reply->status = reply->body ? 200 : 500;
+    if (!reply->body)
+        reply->length = 0;
+}
+
+/* Whether this is a place to end a session, of a slot that is there or not. */
+static bool is_end(const char *path)
+{
+    const char *last = strrchr(path, '/');
+
+    return strncmp(path, "/api/slots/", 11) == 0 && strcmp(last, "/end") == 0;
+}
+
 static void api_get(void *owner, const char *path, struct web_reply *reply)
 {
     const struct control *control = owner;
     json_t *slots;
 
+    if (strcmp(path, "/metrics") == 0) {
+        get_metrics(control, reply);
+        return;
+    }
+    if (is_end(path)) {
+        reply_json(reply, 405, json_pack("{s:s}", "error", "A session is ended by POST."));
+        reply->allow = "POST";
+        return;
+    }
     if (strcmp(path, "/api/slots") != 0) {
         reply_json(reply, 404, json_pack("{s:s}", "error", "There is nothing here."));
         return;
@@ -60,11 +94,31 @@ static void api_get(void *owner, const char *path, struct web_reply *reply)
     reply_json(reply, 200, json_pack("{s:o}", "slots", slots));
 }
 
+static unsigned api_post(void *owner, const char *path, const char **sentence)
+{
+    const struct control *control = owner;
+    int slot = media_path_slot(path, "/end", control_slot_count(control));
+
+    if (!is_end(path)) {
+        *sentence = "Only GET and HEAD are understood here.";
+        return 405;
+    }
+    if (slot < 0) {
+        *sentence = "This machine has no drive of that number.";
+        return 404;
+    }
+    if (!control_end_slot(control, (unsigned)slot)) {
+        *sentence = "This drive is empty, so there is nothing to end.";
+        return 409;
+    }
+    return 204;
+}
+
 static void api_open(void *owner, const char *path, const struct web_arguments *arguments,
                      struct stream *stream)
 {
     const struct control *control = owner;
-    int slot = media_path_slot(path, control_slot_count(control));
+    int slot = media_path_slot(path, "/media", control_slot_count(control));
     const char *wrong = slot < 0 ? "This machine has no drive of that number." : NULL;
     struct control_offer offer;
     struct media_query query;
@@ -90,6 +144,14 @@ static void api_open(void *owner, const char *path, const struct web_arguments *
 
 struct web_route http_api_route(const struct control *control)
 {
-    return (struct web_route){
-        .prefix = "/api/", .get = api_get, .open = api_open, .owner = (void *)control};
+    return (struct web_route){.prefix = "/api/",
+                              .get = api_get,
+                              .post = api_post,
+                              .open = api_open,
+                              .owner = (void *)control};
+}
+
+struct web_route http_metrics_route(const struct control *control)
+{
+    return (struct web_route){.prefix = "/metrics", .get = api_get, .owner = (void *)control};
 }

@@ -7,12 +7,11 @@
 #include "base/utf8.h"
 
 #define PATH_BEFORE "/api/slots/"
-#define PATH_AFTER  "/media"
 
 /* What a JavaScript number can count up to one by one. */
 #define MODIFIED_MAX ((INT64_C(1) << 53) - 1)
 
-int media_path_slot(const char *path, unsigned slot_count)
+int media_path_slot(const char *path, const char *after, unsigned slot_count)
 {
     unsigned number = 0;
     const char *at = path;
@@ -27,7 +26,7 @@ int media_path_slot(const char *path, unsigned slot_count)
         if (number >= slot_count)
             return -1;
     }
-    return strcmp(at, PATH_AFTER) == 0 ? (int)number : -1;
+    return strcmp(at, after) == 0 ? (int)number : -1;
 }
 
 void media_query_init(struct media_query *q)

@@ -25,6 +25,7 @@
 #include "config/config.h"
 #include "daemon/check.h"
 #include "priv/priv.h"
+#include "session/session.h"
 #include "slot/slot.h"
 #include "transport/web.h"
 
@@ -42,7 +43,7 @@ struct daemon {
     struct slot *slots[CONFIG_SLOTS_MAX];
     struct slot_status status; /* of the last control_get_slot() */
     struct control control;
-    struct web_route route;
+    struct web_route routes[2];
     const char *host_names[CONFIG_NAMES_MAX];
     struct web *web;
     struct loop_signal *terminate, *interrupt;
@@ -86,11 +87,31 @@ static void daemon_get_slot(void *owner, unsigned slot, struct control_slot *out
         .uri = s->uri,
         .reason = s->reason,
         .medium = s->has_medium ? &s->medium : NULL,
-        .requests = s->counters.requests,
-        .errors = s->counters.errors,
-        .bytes_read = s->counters.bytes_read,
-        .bytes_fetched = s->counters.bytes_fetched,
+        .grace = d->config.slots[slot].grace,
+        .keep = d->config.slots[slot].keep,
+        .waiting = s->grace_left > 0 || s->keep_left > 0,
+        .grace_left = s->grace_left,
+        .keep_left = s->keep_left,
+        .counters = s->counters,
     };
+    /* The slot's count goes on when a session outlives its engine. */
+    out->counters.suspensions = s->suspensions;
+}
+
+static bool daemon_end_slot(void *owner, unsigned slot)
+{
+    struct daemon *d = owner;
+
+    if (slot_is_idle(d->slots[slot]))
+        return false;
+    slot_end(d->slots[slot], STREAM_CLOSE_NORMAL, "The session was ended on the device.");
+    return true;
+}
+
+static const char *daemon_state_name(void *owner, unsigned n)
+{
+    (void)owner;
+    return n < SESSION_STATES ? session_state_name((enum session_state)n) : NULL;
 }
 
 static void daemon_open_slot(void *owner, unsigned slot, struct stream *stream,
@@ -116,6 +137,8 @@ static const struct control_ops daemon_control = {
     .slot_count = daemon_slot_count,
     .get_slot = daemon_get_slot,
     .open_slot = daemon_open_slot,
+    .end_slot = daemon_end_slot,
+    .state_name = daemon_state_name,
 };
 
 /* --- stopping --- */
@@ -216,8 +239,8 @@ static int daemon_web_new(struct daemon *d)
         .host_names = d->host_names,
         .host_name_count = d->config.host_name_count,
         .page_dir = d->config.page_dir,
-        .routes = &d->route,
-        .route_count = 1,
+        .routes = d->routes,
+        .route_count = 2,
     };
     char error[512];
 
@@ -226,8 +249,9 @@ static int daemon_web_new(struct daemon *d)
             (struct web_listen){.host = d->config.listen[i].host, .port = d->config.listen[i].port};
     for (size_t i = 0; i < d->config.host_name_count; i++)
         d->host_names[i] = d->config.host_names[i];
-    d->control = (struct control){.ops = &daemon_control, .owner = d};
-    d->route = http_api_route(&d->control);
+    d->control = (struct control){.ops = &daemon_control, .owner = d, .version = PLATTER_VERSION};
+    d->routes[0] = http_api_route(&d->control);
+    d->routes[1] = http_metrics_route(&d->control);
     if (web_new(&web, &d->web, error, sizeof error) == 0)
         return 0;
     log_error("%s", error);

@@ -85,28 +85,37 @@ static void body_free(struct lws *wsi)
     free(body);
 }
 
-/*
- * Sends a response's head; `length` bytes of body follow. 0, or -1 to drop the connection. `more`:
- * one further header, name (with its colon) and value, or NULL.
- */
-static int head_send(struct lws *wsi, unsigned status, const char *type, size_t length,
-                     const char *cache, const char *etag)
+/* What stands in a response's head. */
+struct head {
+    unsigned status;
+    const char *type;   /* NULL: there is no body, and the connection ends with the head */
+    size_t length;      /* bytes of body that follow */
+    const char *cache;  /* NULL: "no-store" */
+    const char *header; /* one header more: its name with the colon, or NULL */
+    const char *value;
+};
+
+static int header_add(struct lws *wsi, const char *name, const char *value, unsigned char **at,
+                      unsigned char *end)
+{
+    return lws_add_http_header_by_name(wsi, (const unsigned char *)name,
+                                       (const unsigned char *)value, (int)strlen(value), at, end);
+}
+
+/* Sends a response's head. 0, or -1 to drop the connection. */
+static int head_send(struct lws *wsi, const struct head *h)
 {
     unsigned char head[LWS_PRE + REPLY_HEAD_MAX];
     unsigned char *start = head + LWS_PRE, *at = start, *end = head + sizeof head;
+    lws_filepos_t length = h->type ? h->length : LWS_ILLEGAL_HTTP_CONTENT_LEN;
 
-    if (lws_add_http_common_headers(wsi, status, type, length, &at, end))
+    if (lws_add_http_common_headers(wsi, h->status, h->type, length, &at, end))
         return -1;
-    if (lws_add_http_header_by_name(wsi, (const unsigned char *)"cache-control:",
-                                    (const unsigned char *)cache, (int)strlen(cache), &at, end))
+    if (header_add(wsi, "cache-control:", h->cache ? h->cache : "no-store", &at, end))
         return -1;
-    if (etag && lws_add_http_header_by_name(
-                    wsi, (const unsigned char *)"etag:", (const unsigned char *)etag,
-                    (int)strlen(etag), &at, end))
+    if (h->header && header_add(wsi, h->header, h->value, &at, end))
         return -1;
-    if (lws_finalize_write_http_header(wsi, start, &at, end))
-        return -1;
-    return 0;
+    return lws_finalize_write_http_header(wsi, start, &at, end) ? -1 : 0;
 }
 
 /* A refusal: the head and one line of text. Always -1, for the connection is then closed. */
@@ -114,8 +123,15 @@ static int refuse(struct lws *wsi, unsigned status, const char *sentence)
 {
     unsigned char text[LWS_PRE + 256];
     int length = snprintf((char *)text + LWS_PRE, sizeof text - LWS_PRE, "%s\n", sentence);
+    struct head head = {
+        .status = status,
+        .type = "text/plain; charset=utf-8",
+        .length = (size_t)length,
+        .header = status == 405 ? "allow:" : NULL,
+        .value = "GET, HEAD",
+    };
 
-    if (head_send(wsi, status, "text/plain; charset=utf-8", (size_t)length, "no-store", NULL) == 0)
+    if (head_send(wsi, &head) == 0)
         lws_write(wsi, text + LWS_PRE, (size_t)length, LWS_WRITE_HTTP_FINAL);
     return -1;
 }
@@ -188,42 +204,100 @@ static const char foreign_host[] =
 static int serve_file(struct web *web, struct lws *wsi, const char *path)
 {
     const struct web_file *file = web_files_find(web->files, path);
+    struct head head = {.status = 200, .cache = "no-cache", .header = "etag:"};
     char known[64];
 
     if (!file)
         return refuse(wsi, 404, "There is nothing here.");
+    head.type = file->type;
+    head.value = file->etag;
     if (header(wsi, WSI_TOKEN_HTTP_IF_NONE_MATCH, known, sizeof known) &&
         strcmp(known, file->etag) == 0) {
-        if (head_send(wsi, 304, file->type, 0, "no-cache", file->etag) < 0)
+        head.status = 304;
+        if (head_send(wsi, &head) < 0)
             return -1;
         return lws_http_transaction_completed(wsi) ? -1 : 0;
     }
-    if (head_send(wsi, 200, file->type, file->length, "no-cache", file->etag) < 0)
+    head.length = file->length;
+    if (head_send(wsi, &head) < 0)
         return -1;
     return body_start(wsi, NULL, file->bytes, file->length);
+}
+
+static int serve_get(struct lws *wsi, const struct web_route *route, const char *path)
+{
+    struct web_reply reply = {0};
+    struct head head;
+
+    route->get(route->owner, path, &reply);
+    head = (struct head){
+        .status = reply.status,
+        .type = reply.type,
+        .length = reply.length,
+        .header = reply.allow ? "allow:" : NULL,
+        .value = reply.allow,
+    };
+    if (head_send(wsi, &head) < 0) {
+        free(reply.body);
+        return -1;
+    }
+    return body_start(wsi, reply.body, (const unsigned char *)reply.body, reply.length);
+}
+
+/* Whether the request comes from a page of this server. A page from elsewhere cannot pretend to. */
+static bool origin_is_ours(struct lws *wsi)
+{
+    char origin[300], host[300];
+
+    return web_guard_origin(header(wsi, WSI_TOKEN_ORIGIN, origin, sizeof origin),
+                            header(wsi, WSI_TOKEN_HOST, host, sizeof host));
+}
+
+/* Always -1: libwebsockets would go on to wait for a body that nobody wants. */
+static int serve_post(struct lws *wsi, const struct web_route *route, const char *path)
+{
+    const char *sentence = "Only GET and HEAD are understood here.";
+    unsigned status = 405;
+
+    if (route && route->post) {
+        if (!origin_is_ours(wsi))
+            return refuse(wsi, 403, "Only this server's own page may ask for this.");
+        status = route->post(route->owner, path, &sentence);
+    }
+    if (status != 204)
+        return refuse(wsi, status, sentence);
+    head_send(wsi, &(struct head){.status = 204});
+    return -1;
+}
+
+/* Whether a request brings a body; a length of 0, which a browser says with every POST, is none. */
+static bool has_body(struct lws *wsi)
+{
+    char length[8];
+
+    if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING))
+        return true;
+    if (!lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH))
+        return false;
+    return !header(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH, length, sizeof length) ||
+           strcmp(length, "0") != 0;
 }
 
 static int serve(struct web *web, struct lws *wsi, const char *path)
 {
     const struct web_route *route = route_find(web, path);
-    struct web_reply reply = {0};
+    bool post = lws_hdr_total_length(wsi, WSI_TOKEN_POST_URI) > 0;
 
     if (!host_is_ours(web, wsi))
         return refuse(wsi, 403, foreign_host);
-    if (!lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI) &&
+    if (!post && !lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI) &&
         !lws_hdr_total_length(wsi, WSI_TOKEN_HEAD_URI))
         return refuse(wsi, 405, "Only GET and HEAD are understood here.");
-    if (lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH) ||
-        lws_hdr_total_length(wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING))
+    if (has_body(wsi))
         return refuse(wsi, 400, "A request with a body is not understood here.");
-    if (!route)
-        return serve_file(web, wsi, path);
-    route->get(route->owner, path, &reply);
-    if (head_send(wsi, reply.status, reply.type, reply.length, "no-store", NULL) < 0) {
-        free(reply.body);
-        return -1;
-    }
-    return body_start(wsi, reply.body, (const unsigned char *)reply.body, reply.length);
+    if (post)
+        return serve_post(wsi, route, path);
+    return route ? serve_get(wsi, route, path) : serve_file(web, wsi, path);
 }
 
 /*
@@ -232,7 +306,8 @@ static int serve(struct web *web, struct lws *wsi, const char *path)
  */
 static int upgrade_check(struct web *web, struct lws *wsi)
 {
-    char text[300], host[300], path[128];
+    char text[300], path[128];
+    const struct web_route *route;
     const char *value;
 
     if (!host_is_ours(web, wsi))
@@ -243,10 +318,10 @@ static int upgrade_check(struct web *web, struct lws *wsi)
     value = header(wsi, WSI_TOKEN_UPGRADE, text, sizeof text);
     if (!value || strcasecmp(value, "websocket") != 0)
         return refuse(wsi, 400, "Only an upgrade to a WebSocket is understood here.");
-    if (!web_guard_origin(header(wsi, WSI_TOKEN_ORIGIN, text, sizeof text),
-                          header(wsi, WSI_TOKEN_HOST, host, sizeof host)))
+    if (!origin_is_ours(wsi))
         return refuse(wsi, 403, "A WebSocket is only opened for this server's own page.");
-    if (!header(wsi, WSI_TOKEN_GET_URI, path, sizeof path) || !route_find(web, path))
+    route = header(wsi, WSI_TOKEN_GET_URI, path, sizeof path) ? route_find(web, path) : NULL;
+    if (!route || !route->open)
         return refuse(wsi, 404, "There is no WebSocket here.");
     value = header(wsi, WSI_TOKEN_VERSION, text, sizeof text);
     if (!value || strcmp(value, "13") != 0)

@@ -26,12 +26,13 @@ struct web_listen {
     uint16_t port;    /* 0: the system chooses; the log says which */
 };
 
-/* What a GET is answered with. `body` comes from malloc() and is taken over. */
+/* What a GET is answered with; all zero at first. `body` comes from malloc() and is taken over. */
 struct web_reply {
     unsigned status;
     const char *type;
     char *body;
     size_t length;
+    const char *allow; /* with status 405: the methods that are understood; else NULL */
 };
 
 /* The arguments of a request's URL, decoded: "key=value" each, not checked in any way. */
@@ -48,8 +49,14 @@ struct web_route {
     /* GET or HEAD. Sets every member of `reply`. */
     void (*get)(void *owner, const char *path, struct web_reply *reply);
     /*
+     * POST without a body, from a page of this server's own (its Origin has been checked). Returns
+     * 204, or another status and one sentence. NULL: there is nothing to post to.
+     */
+    unsigned (*post)(void *owner, const char *path, const char **sentence);
+    /*
      * A page has opened a WebSocket here: takes `stream` over. What is wrong with the request is
-     * said by closing the stream, since a page cannot see an HTTP error's text.
+     * said by closing the stream, since a page cannot see an HTTP error's text. NULL: there are
+     * none here.
      */
     void (*open)(void *owner, const char *path, const struct web_arguments *arguments,
                  struct stream *stream);

@@ -59,7 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *argument;
 
     try_headers(host, origin ? origin : "");
-    if (path && media_path_slot(path, SLOTS) >= SLOTS)
+    if (path && media_path_slot(path, "/media", SLOTS) >= SLOTS)
         abort();
     media_query_init(&query);
     while ((argument = take_line(&rest, &left, &length))) {

@@ -164,9 +164,7 @@ static void get_slot(void *owner, unsigned slot, struct control_slot *out)
                                  .state = slot ? "serving" : "idle",
                                  .uri = slot ? "nbd+unix:///?socket=/x" : "",
                                  .reason = "",
-                                 .medium = slot ? &medium : NULL,
-                                 .requests = slot,
-                                 .bytes_read = slot ? UINT64_C(1) << 40 : 0};
+                                 .medium = slot ? &medium : NULL};
 }
 
 static void open_slot(void *owner, unsigned slot, struct stream *stream,
@@ -189,8 +187,25 @@ static void open_slot(void *owner, unsigned slot, struct stream *stream,
     }
 }
 
-static const struct control_ops ops = {
-    .slot_count = slot_count, .get_slot = get_slot, .open_slot = open_slot};
+static bool end_slot(void *owner, unsigned slot)
+{
+    (void)owner;
+    return slot == 1;
+}
+
+static const char *state_name(void *owner, unsigned n)
+{
+    static const char *const names[] = {"idle", "serving", NULL};
+
+    (void)owner;
+    return names[n];
+}
+
+static const struct control_ops ops = {.slot_count = slot_count,
+                                       .get_slot = get_slot,
+                                       .open_slot = open_slot,
+                                       .end_slot = end_slot,
+                                       .state_name = state_name};
 
 static void on_signal(void *arg)
 {

@@ -12,20 +12,10 @@ import pytest
 
 from far_end import CMD_DISC, FarEnd
 from harness import SANITIZER_EXIT, free_port, wait_until, write_config
-from ws_client import (BINARY, CLOSE, TEXT, Closed, Raw, WebSocket, frame, request, response,
-                       upgrade)
+from ws_client import (BINARY, CLOSE, TEXT, Closed, Raw, WebSocket, check_headers, frame, request,
+                       response, upgrade)
 
-CSP = ("default-src 'none'; script-src 'self'; style-src 'self'; worker-src 'self'; "
-       "connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
-       "frame-ancestors 'none'")
 MEDIA = "/api/slots/0/media?kind=disk&name=x"
-
-
-def check_headers(headers):
-    assert headers["content-security-policy"] == CSP
-    assert headers["x-content-type-options"] == "nosniff"
-    assert headers["referrer-policy"] == "no-referrer"
-    assert headers["cross-origin-resource-policy"] == "same-origin"
 
 
 @pytest.fixture
@@ -99,27 +89,6 @@ def test_head_and_methods(page_dir, platterd):
     status, headers, _ = request(d.port, "/", extra=["Content-Length: 5"])
     assert status == 400
     check_headers(headers)
-
-
-def test_api_slots(platterd):
-    d = platterd(slots=("name = L\u00e4ngste\nexport = unix\n", "export = unix\n"))
-    status, headers, body = request(d.port, "/api/slots")
-    assert status == 200 and headers["content-type"] == "application/json"
-    assert headers["cache-control"] == "no-store"
-    check_headers(headers)
-    slots = json.loads(body)["slots"]
-    assert [slot["name"] for slot in slots] == ["L\u00e4ngste", "Drive 2"]
-    assert slots[1] == {
-        "slot": 1, "name": "Drive 2", "export": "unix", "state": "idle", "uri": "", "reason": "",
-        "medium": None,
-        "counters": {"requests": 0, "errors": 0, "bytes_read": 0, "bytes_fetched": 0}}
-    with FarEnd(d.port, bytes(4096), name="a%22%C3%A4%2B.iso", kind="cd", slot=1) as page:
-        page.wait_state("serving")
-        slot = json.loads(request(d.port, "/api/slots")[2])["slots"][1]
-        assert slot["state"] == "serving" and slot["uri"] == page.states[-1]["uri"]
-        assert slot["medium"] == {"name": 'a"\u00e4+.iso', "kind": "cd", "size": 4096,
-                                  "read_only": True}
-    assert request(d.port, "/api/nothing")[0] == 404
 
 
 # --- who is let in ---

@@ -7,6 +7,9 @@ import socket
 import struct
 
 SUBPROTOCOL = "platter.media.1"
+CSP = ("default-src 'none'; script-src 'self'; style-src 'self'; worker-src 'self'; "
+       "connect-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; "
+       "frame-ancestors 'none'")
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
@@ -92,14 +95,23 @@ class Raw:
         self.close()
 
 
-def response(raw):
+def response(raw, method="GET"):
     """Status, headers (names in lower case) and body of one HTTP response."""
     head = raw.read_until(b"\r\n\r\n").decode()
     status, *lines = head.split("\r\n")
     headers = dict(line.lower().split(": ", 1)[:1] + line.split(": ", 1)[1:]
                    for line in lines if line)
-    body = raw.read(int(headers.get("content-length", 0))) if " 101 " not in status else b""
+    bare = " 101 " in status or method == "HEAD"
+    body = b"" if bare else raw.read(int(headers.get("content-length", 0)))
     return int(status.split()[1]), headers, body
+
+
+def check_headers(headers):
+    """Every response says what a browser may do with it."""
+    assert headers["content-security-policy"] == CSP
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
 
 
 def request(port, path="/", method="GET", host=None, extra=(), address="127.0.0.1"):
@@ -110,7 +122,7 @@ def request(port, path="/", method="GET", host=None, extra=(), address="127.0.0.
         lines.insert(1, f"Host: {host or default}")
     with Raw(port, address) as raw:
         raw.send(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
-        return response(raw)
+        return response(raw, method)
 
 
 class WebSocket(Raw):
