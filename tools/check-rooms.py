@@ -47,6 +47,7 @@ LIBRARIES = {
     r"linux/(nbd|nbd-netlink)\.h": ["priv"],
     r"ini\.h": ["config"],
     r"jansson\.h": ["api", "slot", "daemon"],
+    r"openssl/.*": ["slot"],
 }
 
 # Rooms that do no I/O: bytes in, bytes out. These headers have no business there.

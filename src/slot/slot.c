@@ -2,66 +2,36 @@
 /*
  * A slot carries out what the session table says.
  *
- * Every deed here (a source, an export, the far end's goodbye) reports back as a session event.
- * Events are queued and handled on the loop's next turn, so no action ever runs inside a callback
- * of the thing it acts on. Only a far end's arrival is handled at once, since its stream must be
- * taken or turned away.
+ * Every deed here (a source, an export, the far end's goodbye, a clock) reports back as a session
+ * event. Events are queued and handled on the loop's next turn, so no action ever runs inside a
+ * callback of the thing it acts on. Only a far end's arrival is handled at once, since its stream
+ * must be taken or turned away; what happened before it is handled first.
  *
- * Who owns what: the export lives as long as the slot. The engine and the source live from OPENING
- * to RELEASE; requests still with the source are answered by freeing it, and by then the export has
- * stopped, so the engine is empty when it goes.
+ * Who owns what: the export lives as long as the slot. The engine lives from BEGIN to RELEASE, a
+ * source (far-end.c) at most as long; requests still with a source are answered by freeing it, and
+ * at RELEASE the export has stopped, so the engine is empty when it goes.
  *
  * Why a session ends is said by whatever ended it first; what follows from that is not a new
  * reason.
  */
 #include "slot/slot.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
-#include "base/loop.h"
-#include "export/export.h"
-#include "session/session.h"
-#include "source/peer.h"
+#include "base/utf8.h"
+#include "slot/slot-parts.h"
 
 /* A word to the far end at least this often, so that both ends notice a dead line. Milliseconds. */
-#define HEARTBEAT 10000
+#define HEARTBEAT 2000
 
-/* A session reports each event but FAR_END_CAME at most once or twice; see post(). */
-#define EVENTS_MAX 16
+#define SECOND UINT64_C(1000000) /* of loop_clock() */
 
-struct slot {
-    struct slot_config config;
-    struct loop_later *later;
-    struct loop_timer *heartbeat;
-    struct export *export;
-
-    enum session_state state;
-    enum session_event events[EVENTS_MAX];
-    unsigned event_count;
-
-    struct stream *newcomer; /* only while slot_open() runs */
-    struct engine *engine;
-    struct source *source;
-    bool source_lost;
-    struct source_info info;
-    struct medium medium;
-
-    bool has_cause;
-    enum stream_close cause;
-    char reason[256];
-    struct engine_counters last_counters;
-
-    void (*idle)(void *arg);
-    void *idle_arg;
-};
-
-static void post(struct slot *slot, enum session_event event)
+void slot_post(struct slot *slot, enum session_event event)
 {
     if (slot->event_count == EVENTS_MAX)
         return; /* can only be END_ASKED over and over, and one of those is queued */
@@ -69,7 +39,18 @@ static void post(struct slot *slot, enum session_event event)
     loop_later_set(slot->later);
 }
 
-static void set_cause(struct slot *slot, enum stream_close why, const char *reason)
+void slot_unpost(struct slot *slot, enum session_event first, enum session_event last)
+{
+    unsigned kept = 0;
+
+    for (unsigned i = 0; i < slot->event_count; i++) {
+        if (slot->events[i] < first || slot->events[i] > last)
+            slot->events[kept++] = slot->events[i];
+    }
+    slot->event_count = kept;
+}
+
+void slot_blame(struct slot *slot, enum stream_close why, const char *reason)
 {
     if (slot->has_cause)
         return;
@@ -78,63 +59,32 @@ static void set_cause(struct slot *slot, enum stream_close why, const char *reas
     snprintf(slot->reason, sizeof slot->reason, "%s", reason);
 }
 
-/* ---- what the source and the export report ---- */
-
-static void on_source_ready(void *owner, const struct source_info *info)
-{
-    struct slot *slot = owner;
-    char reason[sizeof slot->reason];
-
-    slot->info = *info;
-    slot->medium.size = info->size;
-    slot->medium.read_only = true;
-    if (slot->export->ops->check(&slot->medium, reason, sizeof reason) < 0) {
-        set_cause(slot, STREAM_CLOSE_REFUSED, reason);
-        post(slot, SESSION_MEDIUM_REFUSED);
-        return;
-    }
-    post(slot, SESSION_FAR_END_READY);
-}
-
-static void on_source_lost(void *owner, enum stream_close why, bool orderly, const char *reason)
-{
-    struct slot *slot = owner;
-    char sentence[sizeof slot->reason];
-
-    snprintf(sentence, sizeof sentence, "%s: %s.",
-             orderly ? "The page ended the session" : "The page was lost", reason);
-    slot->source_lost = true;
-    set_cause(slot, why, sentence);
-    post(slot, SESSION_FAR_END_LOST);
-}
-
-static const struct source_events source_events = {
-    .ready = on_source_ready,
-    .lost = on_source_lost,
-};
+/* ---- what the export and the engine report ---- */
 
 static void on_export_started(void *owner)
 {
-    post(owner, SESSION_EXPORT_STARTED);
+    struct slot *slot = owner;
+
+    slot->export_started = true;
+    slot_post(slot, SESSION_EXPORT_STARTED);
 }
 
 static void on_export_ejected(void *owner)
 {
-    struct slot *slot = owner;
-
-    set_cause(slot, STREAM_CLOSE_EJECTED, "The machine ejected the drive.");
-    post(slot, SESSION_EJECTED);
+    slot_blame(owner, STREAM_CLOSE_EJECTED, "The machine ejected the drive.");
+    slot_post(owner, SESSION_EJECTED);
 }
 
 static void on_export_stopped(void *owner, int error, const char *reason)
 {
     struct slot *slot = owner;
 
+    slot->export_started = false;
     if (error) {
         log_error("slot %u: %s", slot->config.number, reason);
-        set_cause(slot, STREAM_CLOSE_FAILED, reason);
+        slot_blame(slot, STREAM_CLOSE_FAILED, reason);
     }
-    post(slot, SESSION_EXPORT_STOPPED);
+    slot_post(slot, SESSION_EXPORT_STOPPED);
 }
 
 static const struct export_events export_events = {
@@ -143,128 +93,241 @@ static const struct export_events export_events = {
     .stopped = on_export_stopped,
 };
 
-/* ---- what the table asks for ---- */
-
-static uint64_t engine_clock(void *arg)
+static uint64_t engine_now(void *arg)
 {
     (void)arg;
     return loop_clock();
 }
 
-static void open_far_end(struct slot *slot)
+static void engine_set_alarm(void *arg, uint64_t at)
+{
+    struct slot *slot = arg;
+    uint64_t now = loop_clock();
+
+    if (at == UINT64_MAX)
+        loop_timer_stop(slot->alarm);
+    else
+        loop_timer_set(slot->alarm, at > now ? (at - now + 999) / 1000 : 0);
+}
+
+static void remember(struct slot *slot);
+
+static void engine_wrote(void *arg, uint64_t offset, uint64_t length)
+{
+    struct slot *slot = arg;
+
+    /* Before the write is: no process may ever expect the old bytes again. */
+    if (identity_void(&slot->session.identity, offset, length) && slot->recorded)
+        remember(slot);
+}
+
+static void alarm_rings(void *arg)
+{
+    struct slot *slot = arg;
+
+    if (slot->engine)
+        engine_tick(slot->engine);
+}
+
+/* ---- what the table asks for ---- */
+
+/* Without memory there is no engine then, which whatever needs it first says. */
+static void begin(struct slot *slot)
 {
     struct engine_config config = {
         .cache_max = slot->config.cache_max,
-        .is_cd = slot->medium.kind == MEDIUM_CD,
-        .host = {.now = engine_clock},
+        .request_limit = slot->grace * SECOND,
+        .is_cd = slot->session.medium.kind == MEDIUM_CD,
+        .host = {.now = engine_now,
+                 .set_alarm = engine_set_alarm,
+                 .wrote = engine_wrote,
+                 .arg = slot},
     };
-    int r;
 
-    r = engine_new(&config, &slot->engine);
-    if (r == 0)
-        r = peer_new(slot->config.loop, slot->newcomer, &source_events, slot, &slot->source);
-    else
-        stream_free(slot->newcomer);
-    slot->newcomer = NULL;
-    if (r < 0) {
-        slot->source_lost = true;
-        set_cause(slot, STREAM_CLOSE_FAILED, "The device has no memory left for a session.");
-        post(slot, SESSION_FAR_END_LOST);
-        return;
-    }
+    if (engine_new(&config, &slot->engine) < 0)
+        slot->engine = NULL;
+    slot->export_started = false;
     loop_timer_set(slot->heartbeat, HEARTBEAT);
-}
-
-static void turn_away(struct slot *slot)
-{
-    assert(slot->newcomer); /* the table turns away on FAR_END_CAME alone */
-    stream_close(slot->newcomer, STREAM_CLOSE_BUSY, "Slot is in use");
-    stream_free(slot->newcomer);
-    slot->newcomer = NULL;
 }
 
 static void release(struct slot *slot)
 {
     char quoted[sizeof slot->reason];
 
-    loop_timer_stop(slot->heartbeat);
     /* What the source still has is answered by this, and asks it nothing more: the engine failed.
      */
-    source_free(slot->source);
-    slot->source = NULL;
+    far_end_drop(slot);
     if (slot->engine)
         engine_get_counters(slot->engine, &slot->last_counters);
     engine_free(slot->engine);
     slot->engine = NULL;
+    loop_timer_stop(slot->heartbeat);
+    loop_timer_stop(slot->alarm);
     slot->event_count = 0;
     log_info("slot %u: the session has ended: %s", slot->config.number,
              log_quote(slot->reason, quoted, sizeof quoted));
 }
 
-/* A word to the page; docs/protocol.md, "Text messages". `reason`: NULL for none. */
-static void tell_word(struct slot *slot, const char *state, const char *uri, const char *reason)
+static void suspend(struct slot *slot)
 {
-    json_t *word = json_pack("{s:s, s:s, s:s*}", "state", state, "uri", uri, "reason", reason);
-    char *text = word ? json_dumps(word, JSON_COMPACT) : NULL;
+    char reason[sizeof slot->reason];
+    char quoted[sizeof slot->reason];
 
-    if (text)
-        source_tell(slot->source, text);
-    free(text);
-    json_decref(word);
-}
-
-static void tell(struct slot *slot)
-{
-    char uri[160];
-
-    if (!slot->source || slot->source_lost)
+    if (!slot->engine)
         return;
-    uri[0] = '\0';
-    if (slot->state == SESSION_SERVING)
-        slot->export->ops->describe(slot->export, uri, sizeof uri);
-    tell_word(slot, session_state_name(slot->state), uri, NULL);
+    engine_suspend(slot->engine);
+    far_end_explain(slot, "", reason, sizeof reason);
+    log_info("slot %u: %s The machine waits for it for %u seconds.", slot->config.number,
+             slot->far.gone ? log_quote(reason, quoted, sizeof quoted)
+                            : "The page came back another way.",
+             slot->grace);
 }
 
-static void close_far_end(struct slot *slot)
+static void use_far_end(struct slot *slot)
 {
-    if (slot->source_lost)
+    /* One that is lost already says so with the next event. */
+    if (!slot->far.gone)
+        engine_set_source(slot->engine, slot->far.source, &slot->far.info);
+}
+
+static void adopt_export(struct slot *slot)
+{
+    if (slot->engine && slot->export->ops->adopt) {
+        export_adopt(slot->export, &slot->session.medium, slot->engine);
         return;
-    /* Whole, for a goodbye has room for 120 bytes of it. */
-    tell_word(slot, session_state_name(SESSION_CLOSING), "", slot->reason);
-    source_close(slot->source, slot->cause, slot->reason);
-}
-
-static void run_actions(struct slot *slot, unsigned actions)
-{
-    if (actions & SESSION_DO_OPEN_FAR_END)
-        open_far_end(slot);
-    if (actions & SESSION_DO_TURN_AWAY)
-        turn_away(slot);
-    if (actions & SESSION_DO_FAIL_REQUESTS)
-        engine_fail(slot->engine, -EIO);
-    if (actions & SESSION_DO_START_EXPORT) {
-        engine_set_source(slot->engine, slot->source, &slot->info);
-        export_start(slot->export, &slot->medium, slot->engine);
     }
+    slot_blame(slot, STREAM_CLOSE_FAILED, "The device has no memory left for a session.");
+    slot_post(slot, SESSION_EXPORT_STOPPED);
+}
+
+static void remember(struct slot *slot)
+{
+    int r;
+
+    if (slot->record_lock < 0)
+        return;
+    r = slot_record_write(slot->config.record_dir, slot->config.number, &slot->session,
+                          loop_clock());
+    slot->recorded = r == 0;
+    if (r < 0)
+        log_warn("slot %u: the session cannot be recorded in %s (%s): it will not outlive platterd",
+                 slot->config.number, slot->config.record_dir, strerror(-r));
+}
+
+static void forget(struct slot *slot)
+{
+    if (slot->record_lock >= 0)
+        slot_record_remove(slot->config.record_dir, slot->config.number);
+    slot->recorded = false;
+}
+
+static void stop_clock(struct slot *slot)
+{
+    loop_timer_stop(slot->clock);
+    slot_unpost(slot, SESSION_GRACE_OVER, SESSION_KEEP_OVER);
+}
+
+static void start_clock(struct slot *slot, enum session_event event, uint64_t microseconds)
+{
+    stop_clock(slot);
+    slot->clock_event = event;
+    slot->clock_end = loop_clock() + microseconds;
+    loop_timer_set(slot->clock, microseconds / 1000);
+}
+
+static void start_grace(struct slot *slot)
+{
+    uint64_t whole = slot->grace * SECOND;
+    uint64_t spent = slot->grace_spent < whole ? slot->grace_spent : whole;
+
+    slot->grace_spent = 0;
+    start_clock(slot, SESSION_GRACE_OVER, whole - spent);
+}
+
+static void start_keep(struct slot *slot)
+{
+    log_info("slot %u: the machine gets errors until the page comes back; the drive stays for %u "
+             "seconds",
+             slot->config.number, slot->config.keep);
+    start_clock(slot, SESSION_KEEP_OVER, slot->config.keep * SECOND);
+}
+
+static void run_export_actions(struct slot *slot, unsigned actions)
+{
+    if (actions & SESSION_DO_START_EXPORT)
+        export_start(slot->export, &slot->session.medium, slot->engine);
+    if ((actions & SESSION_DO_RELOAD) && slot->export_started && slot->export->ops->reload)
+        export_reload(slot->export);
+    if (actions & SESSION_DO_REMEMBER)
+        remember(slot);
+    if (actions & SESSION_DO_FORGET)
+        forget(slot);
+    if (actions & SESSION_DO_STOP_CLOCK)
+        stop_clock(slot);
+    if (actions & SESSION_DO_START_GRACE)
+        start_grace(slot);
+    if (actions & SESSION_DO_START_KEEP)
+        start_keep(slot);
     if (actions & SESSION_DO_STOP_EXPORT)
         export_stop(slot->export, true);
     if (actions & SESSION_DO_STOP_EXPORT_DEAD)
         export_stop(slot->export, false);
+}
+
+static void run_actions(struct slot *slot, unsigned actions)
+{
+    if (actions & SESSION_DO_BEGIN)
+        begin(slot);
+    if (actions & SESSION_DO_SUSPEND)
+        suspend(slot);
+    if ((actions & SESSION_DO_FAIL_REQUESTS) && slot->engine)
+        engine_fail(slot->engine, -EIO);
+    if (actions & SESSION_DO_ADOPT_EXPORT)
+        adopt_export(slot);
+    if (actions & SESSION_DO_DROP_FAR_END)
+        far_end_drop(slot);
+    if (actions & SESSION_DO_SEND_AWAY)
+        far_end_send_away(slot);
+    if (actions & SESSION_DO_OPEN_FAR_END)
+        far_end_open(slot);
+    if (actions & SESSION_DO_TURN_AWAY)
+        far_end_turn_away(slot);
+    if (actions & SESSION_DO_USE_FAR_END)
+        use_far_end(slot);
+    run_export_actions(slot, actions);
     if (actions & SESSION_DO_CLOSE_FAR_END)
-        close_far_end(slot);
+        far_end_close(slot);
     if (actions & SESSION_DO_RELEASE)
         release(slot);
     if (actions & SESSION_DO_TELL)
-        tell(slot);
+        far_end_tell(slot);
+}
+
+/* What ends a session says why, unless it was said when it happened. */
+static void blame_event(struct slot *slot, enum session_event event)
+{
+    char reason[sizeof slot->reason];
+
+    if (event != SESSION_FAR_END_LOST && event != SESSION_FAR_END_LEFT &&
+        event != SESSION_KEEP_OVER)
+        return;
+    far_end_explain(slot, event == SESSION_KEEP_OVER ? " and did not come back in time" : "",
+                    reason, sizeof reason);
+    slot_blame(slot, slot->far.lost_why, reason);
 }
 
 static void handle(struct slot *slot, enum session_event event)
 {
     struct session_step step = session_step(slot->state, event);
+    bool ends = step.next == SESSION_IDLE || step.next == SESSION_CLOSING;
     bool becomes_idle = slot->state != SESSION_IDLE && step.next == SESSION_IDLE;
 
     log_debug("slot %u: %s + %s -> %s", slot->config.number, session_state_name(slot->state),
               session_event_name(event), session_state_name(step.next));
+    if (slot->state != SESSION_IDLE && ends)
+        blame_event(slot, event);
+    if (step.next == SESSION_SERVING && slot->state != SESSION_SERVING)
+        log_info("slot %u: serving", slot->config.number);
     slot->state = step.next;
     run_actions(slot, step.actions);
     if (becomes_idle && slot->idle)
@@ -289,11 +352,34 @@ static void beat(void *arg)
 {
     struct slot *slot = arg;
 
-    tell(slot);
+    far_end_tell(slot);
+    if (slot->recorded)
+        slot_record_touch(slot->config.record_dir, slot->config.number, loop_clock());
     loop_timer_set(slot->heartbeat, HEARTBEAT);
 }
 
+static void clock_rings(void *arg)
+{
+    struct slot *slot = arg;
+
+    slot_post(slot, slot->clock_event);
+}
+
 /* ---- what the programs ask for ---- */
+
+static void lock_records(struct slot *slot)
+{
+    int r = slot_record_lock(slot->config.record_dir, slot->config.number);
+
+    slot->record_lock = r < 0 ? -1 : r;
+    if (r == -EBUSY)
+        log_warn("slot %u: another platterd keeps its records in %s: give each a runtime_dir of "
+                 "its own",
+                 slot->config.number, slot->config.record_dir);
+    else if (r < 0)
+        log_warn("slot %u: no session can be recorded in %s: %s", slot->config.number,
+                 slot->config.record_dir, strerror(-r));
+}
 
 int slot_new(const struct slot_config *config, struct slot **out)
 {
@@ -313,9 +399,15 @@ int slot_new(const struct slot_config *config, struct slot **out)
     if (!slot)
         return -ENOMEM;
     slot->config = *config;
+    slot->grace = config->grace < ops->grace_max ? config->grace : ops->grace_max;
+    slot->record_lock = -1;
     r = loop_later_new(config->loop, handle_events, slot, &slot->later);
     if (r == 0)
         r = loop_timer_new(config->loop, beat, slot, &slot->heartbeat);
+    if (r == 0)
+        r = loop_timer_new(config->loop, alarm_rings, slot, &slot->alarm);
+    if (r == 0)
+        r = loop_timer_new(config->loop, clock_rings, slot, &slot->clock);
     if (r == 0)
         r = ops->new (&export_config, &slot->export);
     if (r < 0) {
@@ -323,6 +415,8 @@ int slot_new(const struct slot_config *config, struct slot **out)
         return r;
     }
     export_own(slot->export, &export_events, slot);
+    if (config->record_dir)
+        lock_records(slot);
     *out = slot;
     return 0;
 }
@@ -331,42 +425,96 @@ void slot_free(struct slot *slot)
 {
     if (!slot)
         return;
+    if (slot->record_lock >= 0)
+        close(slot->record_lock);
     export_free(slot->export);
+    loop_timer_free(slot->clock);
+    loop_timer_free(slot->alarm);
     loop_timer_free(slot->heartbeat);
     loop_later_free(slot->later);
     free(slot);
 }
 
+static void reset(struct slot *slot)
+{
+    slot->far = (struct far_end){.gone = true};
+    slot->has_cause = false;
+    slot->reason[0] = '\0';
+    slot->event_count = 0;
+}
+
 void slot_restore(struct slot *slot)
 {
-    (void)slot;
+    struct slot_record record;
+    uint64_t now = loop_clock();
+    uint64_t touched;
+    int r;
+
+    if (slot->record_lock < 0 || slot->state != SESSION_IDLE)
+        return;
+    r = slot_record_read(slot->config.record_dir, slot->config.number, &record, &touched);
+    if (r == -ENOENT)
+        return;
+    if (r == 0 && strcmp(record.export_name, slot->config.export_name) != 0)
+        r = -EXDEV;
+    if (r < 0) {
+        log_warn("slot %u: the record of an earlier session in %s is of no use (%s): removed",
+                 slot->config.number, slot->config.record_dir,
+                 r == -EXDEV ? "it is of another export" : strerror(-r));
+        forget(slot);
+        return;
+    }
+    reset(slot);
+    slot->session = record;
+    slot->recorded = true;
+    slot->far.lost_why = STREAM_CLOSE_FAILED;
+    snprintf(slot->far.lost_phrase, sizeof slot->far.lost_phrase, "platterd was started anew");
+    /* A time to come is one of before the last boot. */
+    slot->grace_spent = touched < now ? now - touched : UINT64_MAX;
+    handle(slot, SESSION_DRIVE_LEFT);
+}
+
+/* A session of what has come; a token that cannot be made is none that anybody could bring. */
+static void start_session(struct slot *slot)
+{
+    struct slot_record *session = &slot->session;
+    const struct slot_offer *offer = slot->offer;
+    char quoted[MEDIUM_NAME_MAX];
+
+    reset(slot);
+    *session = (struct slot_record){
+        .medium = {.kind = offer->kind, .read_only = true},
+        .modified = offer->modified,
+    };
+    snprintf(session->export_name, sizeof session->export_name, "%s", slot->config.export_name);
+    memcpy(session->medium.name, offer->name,
+           utf8_cut(offer->name, sizeof session->medium.name - 1));
+    if (token_make(session->token) < 0)
+        session->token[0] = '\0';
+    log_info("slot %u: \"%s\" has come, as a %s", slot->config.number,
+             log_quote(session->medium.name, quoted, sizeof quoted),
+             offer->kind == MEDIUM_CD ? "CD" : "disk");
 }
 
 void slot_open(struct slot *slot, struct stream *stream, const struct slot_offer *offer)
 {
-    char quoted[MEDIUM_NAME_MAX];
-
+    handle_events(slot);
     slot->newcomer = stream;
-    if (slot->state == SESSION_IDLE) {
-        slot->source_lost = false;
-        slot->has_cause = false;
-        slot->reason[0] = '\0';
-        slot->event_count = 0;
-        slot->medium = (struct medium){.kind = offer->kind, .read_only = true};
-        snprintf(slot->medium.name, sizeof slot->medium.name, "%s", offer->name);
-        log_info("slot %u: \"%s\" has come, as a %s", slot->config.number,
-                 log_quote(slot->medium.name, quoted, sizeof quoted),
-                 offer->kind == MEDIUM_CD ? "CD" : "disk");
+    slot->offer = offer;
+    if (!far_end_refuse(slot)) {
+        if (slot->state == SESSION_IDLE)
+            start_session(slot);
+        handle(slot, offer->resume ? SESSION_FAR_END_BACK : SESSION_FAR_END_CAME);
     }
-    handle(slot, SESSION_FAR_END_CAME);
+    slot->offer = NULL;
 }
 
 void slot_end(struct slot *slot, enum stream_close why, const char *reason)
 {
     if (slot->state == SESSION_IDLE)
         return;
-    set_cause(slot, why, reason);
-    post(slot, SESSION_END_ASKED);
+    slot_blame(slot, why, reason);
+    slot_post(slot, SESSION_END_ASKED);
 }
 
 bool slot_is_idle(const struct slot *slot)
@@ -380,6 +528,20 @@ void slot_watch_idle(struct slot *slot, void (*idle)(void *arg), void *arg)
     slot->idle_arg = arg;
 }
 
+static bool waits(const struct slot *slot)
+{
+    return slot->state >= SESSION_SUSPENDED && slot->state <= SESSION_RETURNING;
+}
+
+static unsigned clock_left(const struct slot *slot, enum session_event event)
+{
+    uint64_t now = loop_clock();
+
+    if (!waits(slot) || slot->clock_event != event || slot->clock_end <= now)
+        return 0;
+    return (unsigned)((slot->clock_end - now + SECOND - 1) / SECOND);
+}
+
 void slot_get_status(const struct slot *slot, struct slot_status *out)
 {
     *out = (struct slot_status){
@@ -387,13 +549,16 @@ void slot_get_status(const struct slot *slot, struct slot_status *out)
         .name = slot->config.name,
         .export_name = slot->config.export_name,
         .state = session_state_name(slot->state),
-        .has_medium = slot->state == SESSION_ATTACHING || slot->state == SESSION_SERVING ||
-                      slot->state == SESSION_CLOSING,
-        .medium = slot->medium,
+        .has_medium = slot->state != SESSION_IDLE && slot->state != SESSION_OPENING,
+        .medium = slot->session.medium,
         .counters = slot->last_counters,
+        .grace_left = clock_left(slot, SESSION_GRACE_OVER),
+        .keep_left = clock_left(slot, SESSION_KEEP_OVER),
     };
     snprintf(out->reason, sizeof out->reason, "%s", slot->reason);
-    if (slot->state == SESSION_SERVING)
+    if (waits(slot))
+        far_end_explain(slot, "", out->reason, sizeof out->reason);
+    if (slot->state == SESSION_SERVING || waits(slot))
         slot->export->ops->describe(slot->export, out->uri, sizeof out->uri);
     if (slot->engine)
         engine_get_counters(slot->engine, &out->counters);

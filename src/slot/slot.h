@@ -54,9 +54,7 @@ struct slot_status {
                             sentence, or "" */
     unsigned grace_left; /* while a far end is waited for: seconds until requests fail; */
     unsigned keep_left;  /* and after that, seconds until the drive goes */
-    /* Of this session, or of the last one: */
-    unsigned suspensions;
-    struct engine_counters counters;
+    struct engine_counters counters; /* of this session, or of the last one */
 };
 
 /* 0 or -errno. */
