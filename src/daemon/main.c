@@ -8,6 +8,10 @@
  * Stopping: at SIGTERM or SIGINT every session is ended with STREAM_CLOSE_SHUTDOWN, and the loop
  * goes on until all slots are idle, so exports come down in order, and the pages have been told;
  * after STOP_LIMIT_MS it leaves without that.
+ *
+ * Leaving: at SIGUSR2 it ends on the spot and takes nothing down, as if it had crashed: what it
+ * wrote down of its sessions and what the helper keeps of its drives is for the next platterd,
+ * which slot_restore() makes their owner. That is how it is replaced by a newer one.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -46,10 +50,10 @@ struct daemon {
     struct web_route routes[2];
     const char *host_names[CONFIG_NAMES_MAX];
     struct web *web;
-    struct loop_signal *terminate, *interrupt;
+    struct loop_signal *terminate, *interrupt, *leave;
     struct loop_timer *limit;
     bool stopping;
-    bool stopped_late;
+    bool drives_stay; /* the slots are left as they are to the end of the process */
 };
 
 struct options {
@@ -167,7 +171,7 @@ static void daemon_limit_reached(void *arg)
 
     log_error("a session has not ended within %d seconds of the stop; leaving it",
               STOP_LIMIT_MS / 1000);
-    d->stopped_late = true;
+    d->drives_stay = true;
     loop_stop(d->loop);
 }
 
@@ -182,6 +186,18 @@ static void daemon_stop(void *arg)
     for (size_t i = 0; i < d->config.slot_count; i++)
         slot_end(d->slots[i], STREAM_CLOSE_SHUTDOWN, "Platter was stopped on the machine.");
     daemon_slot_idle(d);
+}
+
+static void daemon_leave(void *arg)
+{
+    struct daemon *d = arg;
+
+    if (d->stopping)
+        return;
+    log_info("leaving; the drives stay for the next platterd");
+    d->stopping = true;
+    d->drives_stay = true;
+    loop_stop(d->loop);
 }
 
 /* --- making and freeing --- */
@@ -265,6 +281,8 @@ static int daemon_new(struct daemon *d)
     if (r == 0)
         r = loop_signal_new(d->loop, SIGINT, daemon_stop, d, &d->interrupt);
     if (r == 0)
+        r = loop_signal_new(d->loop, SIGUSR2, daemon_leave, d, &d->leave);
+    if (r == 0)
         r = loop_timer_new(d->loop, daemon_limit_reached, d, &d->limit);
     if (r < 0) {
         log_error("the event loop does not start: %s", strerror(-r));
@@ -280,10 +298,10 @@ static int daemon_new(struct daemon *d)
     return daemon_web_new(d);
 }
 
-/* After the loop has ended. A slot that did not become idle is left to the end of the process. */
+/* After the loop has ended. */
 static void daemon_free(struct daemon *d)
 {
-    if (d->stopped_late)
+    if (d->drives_stay)
         return;
     for (size_t i = 0; i < d->config.slot_count; i++)
         slot_free(d->slots[i]);
@@ -291,6 +309,7 @@ static void daemon_free(struct daemon *d)
         priv_free(d->priv);
     web_free(d->web);
     loop_timer_free(d->limit);
+    loop_signal_free(d->leave);
     loop_signal_free(d->interrupt);
     loop_signal_free(d->terminate);
     loop_free(d->loop);

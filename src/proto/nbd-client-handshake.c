@@ -2,8 +2,9 @@
 /*
  * The NBD client's handshake: "Newstyle negotiation", "Fixed newstyle negotiation".
  *
- * It asks for structured replies, then to go, with the block sizes told; a server that knows one or
- * the other not is taken as it is: simple replies, EXPORT_NAME. A server of the old style is
+ * It asks for structured replies, with them for the metadata context "base:allocation" ("Metadata
+ * querying"), then to go, with the block sizes told; a server that knows one or the other not is
+ * taken as it is: simple replies, no knowledge of zeroes, EXPORT_NAME. A server of the old style is
  * refused, since it has no way to say no. All answers are bounded: in length, and in how many there
  * may be.
  */
@@ -38,6 +39,16 @@ static void ask_go(struct nbd_client *c, struct nbd_client_event *event)
     nbd_put_info_request(&w, "", infos, 1);
     say_option(event, NBD_OPT_GO, data, w.used);
     c->phase = NBD_CLIENT_GO;
+}
+
+static void ask_meta(struct nbd_client *c, struct nbd_client_event *event)
+{
+    uint8_t data[NBD_CLIENT_SAY_MAX];
+    struct bytes_writer w = bytes_writer(data, sizeof data);
+
+    nbd_put_meta_request(&w, "", NBD_BASE_ALLOCATION);
+    say_option(event, NBD_OPT_SET_META_CONTEXT, data, w.used);
+    c->phase = NBD_CLIENT_META;
 }
 
 static void ask_export_name(struct nbd_client *c, struct nbd_client_event *event)
@@ -116,11 +127,12 @@ static bool is_power_of_two(uint32_t n)
     return n != 0 && (n & (n - 1)) == 0;
 }
 
-/* "Size constraints". */
+/* "Size constraints"; but a maximum below what is preferred harms nobody, and there are servers
+ * that have one. */
 static bool are_lawful_blocks(const struct nbd_block_size *b)
 {
     return is_power_of_two(b->minimum) && b->minimum <= 65536 && is_power_of_two(b->preferred) &&
-           b->minimum <= b->preferred && b->preferred <= b->maximum;
+           b->minimum <= b->preferred && b->minimum <= b->maximum;
 }
 
 static int take_export(struct nbd_client *c, const uint8_t *data, size_t length)
@@ -169,6 +181,22 @@ static int take_info(struct nbd_client *c, const uint8_t *data, size_t length)
     return 0;
 }
 
+/* "Metadata querying": the one that was asked for, at most once. */
+static int take_context(struct nbd_client *c, const uint8_t *data, size_t length)
+{
+    static const char name[] = NBD_BASE_ALLOCATION;
+    struct nbd_meta_context got;
+
+    if (nbd_get_meta_context(data, length, &got) < 0 || got.name_length != sizeof name - 1 ||
+        memcmp(got.name, name, sizeof name - 1) != 0)
+        return (int)nbd_client_fail(c, "the far end chose a metadata context not asked for");
+    if (c->offer.extents)
+        return (int)nbd_client_fail(c, "the far end chose a metadata context twice");
+    c->offer.extents = true;
+    c->context = got.id;
+    return 0;
+}
+
 /* An error that asking for less would not mend; NULL for the others. "Option reply types". */
 static const char *final_error(uint32_t type)
 {
@@ -189,6 +217,12 @@ static int take_error(struct nbd_client *c, struct nbd_client_event *event)
 {
     const char *final = final_error(c->reply.type);
 
+    if (c->phase == NBD_CLIENT_META) {
+        /* A context that came before the error is void. What is final is said to GO, too. */
+        c->offer.extents = false;
+        ask_go(c, event);
+        return 0;
+    }
     if (final)
         return (int)nbd_client_refuse(c, final);
     if (c->phase == NBD_CLIENT_STRUCTURED)
@@ -206,6 +240,8 @@ static int take_reply(struct nbd_client *c, const uint8_t *data, struct nbd_clie
         return take_error(c, event);
     if (reply->type == NBD_REP_INFO && c->phase == NBD_CLIENT_GO)
         return take_info(c, data, reply->length);
+    if (reply->type == NBD_REP_META_CONTEXT && c->phase == NBD_CLIENT_META)
+        return take_context(c, data, reply->length);
     if (reply->type != NBD_REP_ACK)
         return (int)nbd_client_fail(c, "the far end answered an option with something unfit");
     if (reply->length > 0)
@@ -213,6 +249,10 @@ static int take_reply(struct nbd_client *c, const uint8_t *data, struct nbd_clie
                                     "the far end accepted an option with data where none belong");
     if (c->phase == NBD_CLIENT_STRUCTURED) {
         c->offer.structured = true;
+        ask_meta(c, event);
+        return 0;
+    }
+    if (c->phase == NBD_CLIENT_META) {
         ask_go(c, event);
         return 0;
     }
@@ -222,10 +262,22 @@ static int take_reply(struct nbd_client *c, const uint8_t *data, struct nbd_clie
     return begin_transmission(c, event);
 }
 
+/* The option that the present phase waits for an answer to. */
+static uint32_t asked_option(const struct nbd_client *c)
+{
+    switch (c->phase) {
+    case NBD_CLIENT_STRUCTURED:
+        return NBD_OPT_STRUCTURED_REPLY;
+    case NBD_CLIENT_META:
+        return NBD_OPT_SET_META_CONTEXT;
+    default:
+        return NBD_OPT_GO;
+    }
+}
+
 static ssize_t option_step(struct nbd_client *c, const uint8_t *bytes, size_t length,
                            struct nbd_client_event *event)
 {
-    uint32_t asked = c->phase == NBD_CLIENT_GO ? NBD_OPT_GO : NBD_OPT_STRUCTURED_REPLY;
     ssize_t used;
 
     if (c->in_reply) {
@@ -239,9 +291,9 @@ static ssize_t option_step(struct nbd_client *c, const uint8_t *bytes, size_t le
         return nbd_client_fail(c, "the far end answered an option with no option reply");
     if (used == 0)
         return 0;
-    if (c->reply.option != asked)
+    if (c->reply.option != asked_option(c))
         return nbd_client_fail(c, "the far end answered an option that was not asked");
-    if (c->reply.length > NBD_CLIENT_HELD_MAX)
+    if (c->reply.length > NBD_HELD_MAX)
         return nbd_client_fail(c, "the far end sent an option reply of absurd length");
     if (c->reply.length > 0)
         c->in_reply = true;

@@ -2,9 +2,7 @@
 /*
  * What the parts of the NBD client share, and nobody else includes.
  *
- * A step is shown the bytes at hand, from the start of a structure on, and returns as decoders do:
- * -EPROTO (through nbd_client_fail()), 0 for "more", or what it consumed. It changes nothing when
- * it returns 0, and no structure a step waits for is longer than NBD_CLIENT_HELD_MAX.
+ * Steps are those of nbd-held.h; below 0 they return -EPROTO, through nbd_client_fail().
  */
 #ifndef PLATTER_PROTO_NBD_CLIENT_PARTS_H
 #define PLATTER_PROTO_NBD_CLIENT_PARTS_H

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The NBD client's replies: "Simple reply message", "Structured reply chunk message", "Structured
- * reply types", and NBD_CMD_READ under "Request types".
+ * reply types", and NBD_CMD_READ and NBD_CMD_BLOCK_STATUS under "Request types".
  *
  * Each message must answer a request that is still open, with a type fit for it, and within its
  * range. Chunks of one reply may come in any order and between those of others; its last one bears
  * the DONE flag, after which its cookie is unknown. An error chunk fails the request, not the line.
  * The data of a failed read are still taken in (into memory nobody will look at), for the line to
  * go on. An error's offset is checked to lie in the request and then has no further use.
+ *
+ * Extents are told one by one as they come, so a reply of any number of them needs no memory.
  */
 #include <errno.h>
 
@@ -22,6 +24,8 @@ static int end_reply(struct nbd_client *c, struct nbd_inflight *slot,
 {
     if (slot->type == NBD_CMD_READ && !slot->error && !nbd_inflight_is_whole(slot))
         return (int)nbd_client_fail(c, "the far end called a read done with bytes missing");
+    if (slot->type == NBD_CMD_BLOCK_STATUS && !slot->error && slot->told == 0)
+        return (int)nbd_client_fail(c, "the far end told of no extent where it was asked");
     event->kind = NBD_CLIENT_DONE;
     event->slot = nbd_inflight_index(&c->table, slot);
     event->error = slot->error;
@@ -36,6 +40,7 @@ static int end_chunk(struct nbd_client *c, struct nbd_client_event *event)
     struct nbd_inflight *slot = c->slot;
 
     c->in_chunk = false;
+    c->in_extents = false;
     c->slot = NULL;
     return c->chunk.flags & NBD_REPLY_FLAG_DONE ? end_reply(c, slot, event) : 0;
 }
@@ -128,7 +133,7 @@ static ssize_t simple_step(struct nbd_client *c, const uint8_t *bytes, size_t le
 
     if (!slot)
         return nbd_client_fail(c, REASON_COOKIE);
-    if (c->offer.structured && slot->type == NBD_CMD_READ)
+    if (c->offer.structured && (slot->type == NBD_CMD_READ || slot->type == NBD_CMD_BLOCK_STATUS))
         return nbd_client_fail(c, REASON_TYPE);
     if (reply.error && !slot->error)
         slot->error = nbd_error_to_errno(reply.error);
@@ -150,13 +155,22 @@ static const char *judge_chunk(const struct nbd_chunk *chunk, const struct nbd_i
     bool right;
 
     if (chunk->type & NBD_REPLY_TYPE_IS_ERROR) {
-        right = chunk->length >= NBD_CHUNK_ERROR_SIZE && chunk->length <= NBD_CLIENT_HELD_MAX;
+        right = chunk->length >= NBD_CHUNK_ERROR_SIZE && chunk->length <= NBD_HELD_MAX;
         return right ? NULL : wrong_length;
     }
     if (chunk->type == NBD_REPLY_TYPE_NONE) {
         if (!(chunk->flags & NBD_REPLY_FLAG_DONE))
             return "the far end sent an empty chunk that is not the last";
         return chunk->length == 0 ? NULL : wrong_length;
+    }
+    if (chunk->type == NBD_REPLY_TYPE_BLOCK_STATUS) {
+        if (slot->type != NBD_CMD_BLOCK_STATUS)
+            return REASON_TYPE;
+        /* None is empty, so there is at most one a byte. */
+        right = chunk->length >= NBD_CHUNK_STATUS_SIZE + NBD_EXTENT_SIZE &&
+                (chunk->length - NBD_CHUNK_STATUS_SIZE) % NBD_EXTENT_SIZE == 0 &&
+                (chunk->length - NBD_CHUNK_STATUS_SIZE) / NBD_EXTENT_SIZE <= slot->length;
+        return right ? NULL : wrong_length;
     }
     if (slot->type != NBD_CMD_READ)
         return REASON_TYPE;
@@ -223,6 +237,50 @@ static int take_hole(struct nbd_client *c, const uint8_t *payload)
     return 0;
 }
 
+static ssize_t status_step(struct nbd_client *c, const uint8_t *bytes, size_t length)
+{
+    uint32_t context;
+    ssize_t used = nbd_get_chunk_status(bytes, length, &context);
+
+    if (used <= 0)
+        return used;
+    if (context != c->context)
+        return nbd_client_fail(c, "the far end told of a metadata context that was not chosen");
+    if (c->slot->told > 0)
+        return nbd_client_fail(c, "the far end told of the same extents twice");
+    c->in_extents = true;
+    c->extents_left = (c->chunk.length - NBD_CHUNK_STATUS_SIZE) / NBD_EXTENT_SIZE;
+    return used;
+}
+
+static ssize_t extent_step(struct nbd_client *c, const uint8_t *bytes, size_t length,
+                           struct nbd_client_event *event)
+{
+    struct nbd_inflight *slot = c->slot;
+    struct nbd_extent extent;
+    ssize_t used = nbd_get_extent(bytes, length, &extent);
+
+    if (used == 0)
+        return 0;
+    if (used < 0)
+        return nbd_client_fail(c, "the far end told of an empty extent");
+    /* "NBD_REPLY_TYPE_BLOCK_STATUS": only the last may reach beyond what was asked. */
+    if (slot->told >= slot->length)
+        return nbd_client_fail(c, "the far end told of extents outside of what it was asked");
+
+    uint64_t left = c->offer.export.size - slot->offset - slot->told;
+
+    if (extent.length > left)
+        extent.length = (uint32_t)left;
+    slot->told += extent.length;
+    event->kind = NBD_CLIENT_EXTENT;
+    event->slot = nbd_inflight_index(&c->table, slot);
+    event->extent = extent;
+    if (--c->extents_left == 0 && end_chunk(c, event) < 0)
+        return -EPROTO;
+    return used;
+}
+
 static int take_error(struct nbd_client *c, const uint8_t *payload)
 {
     struct nbd_inflight *slot = c->slot;
@@ -248,6 +306,8 @@ static ssize_t payload_step(struct nbd_client *c, const uint8_t *bytes, size_t l
 
     if (c->chunk.type == NBD_REPLY_TYPE_OFFSET_DATA)
         return data_step(c, bytes, length);
+    if (c->chunk.type == NBD_REPLY_TYPE_BLOCK_STATUS)
+        return c->in_extents ? extent_step(c, bytes, length, event) : status_step(c, bytes, length);
     if (length < c->chunk.length)
         return 0;
     r = c->chunk.type == NBD_REPLY_TYPE_OFFSET_HOLE ? take_hole(c, bytes) : take_error(c, bytes);

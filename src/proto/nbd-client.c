@@ -3,12 +3,11 @@
  * The NBD client: how bytes reach its parts. The handshake is in nbd-client-handshake.c, the
  * replies in nbd-client-transmission.c, what has been asked in nbd-inflight.c.
  *
- * Bytes come cut anywhere. A structure that is not whole is held in the machine and completed from
- * what comes next, so every part sees it in one piece; only a read's data is never held, it goes
- * from the arriving bytes to its destination.
+ * Bytes come cut anywhere. A structure that is not whole is held (nbd-held.h), so every part sees
+ * it in one piece; only a read's data is never held, it goes from the arriving bytes to its
+ * destination.
  *
- * What always holds: `held` is the beginning of one structure for which the present step has
- * already asked for more; `data_left` above 0 means that `slot` is a used read with that much room
+ * What always holds: `data_left` above 0 means that `slot` is a used read with that much room
  * from `part_at` of `part` on; once FAILED, nothing changes any more.
  */
 #include "proto/nbd-client.h"
@@ -37,9 +36,10 @@ ssize_t nbd_client_refuse(struct nbd_client *c, const char *reason)
     return nbd_client_fail(c, reason);
 }
 
-static ssize_t step(struct nbd_client *c, const uint8_t *bytes, size_t length,
-                    struct nbd_client_event *event)
+static ssize_t step(void *machine, const uint8_t *bytes, size_t length, void *event)
 {
+    struct nbd_client *c = machine;
+
     if (c->phase == NBD_CLIENT_TRANSMIT)
         return nbd_client_transmit_step(c, bytes, length, event);
     return nbd_client_handshake_step(c, bytes, length, event);
@@ -57,68 +57,65 @@ static ssize_t feed_data(struct nbd_client *c, const uint8_t *bytes, size_t leng
     return (ssize_t)take;
 }
 
-/* Completes the structure in `held` from the new bytes. */
-static ssize_t feed_held(struct nbd_client *c, const uint8_t *bytes, size_t length,
-                         struct nbd_client_event *event)
-{
-    size_t before = c->held_length;
-    size_t room = sizeof c->held - before;
-    size_t take = length < room ? length : room;
-
-    memcpy(c->held + before, bytes, take);
-
-    ssize_t used = step(c, c->held, before + take, event);
-
-    if (used < 0)
-        return used;
-    if (used == 0) {
-        c->held_length += take;
-        return (ssize_t)take;
-    }
-    /* The step wanted more than `before`, so it has used at least one of the new bytes. */
-    c->held_length = 0;
-    return used - (ssize_t)before;
-}
-
 ssize_t nbd_client_feed(struct nbd_client *c, const uint8_t *bytes, size_t length,
                         struct nbd_client_event *event)
 {
     event->kind = NBD_CLIENT_NOTHING;
+    event->extent.length = 0;
     if (c->phase == NBD_CLIENT_FAILED)
         return -EPROTO;
     if (length == 0)
         return 0;
     if (c->data_left > 0)
         return feed_data(c, bytes, length, event);
-    if (c->held_length > 0)
-        return feed_held(c, bytes, length, event);
-
-    ssize_t used = step(c, bytes, length, event);
-
-    if (used != 0)
-        return used;
-    memcpy(c->held, bytes, length);
-    c->held_length = length;
-    return (ssize_t)length;
+    return nbd_held_feed(&c->held, bytes, length, step, c, event);
 }
 
-/* "Size constraints": what the server will take, for a read. */
-static bool is_lawful_read(const struct nbd_client *c, uint64_t offset, uint32_t length)
+/* "Size constraints": what the server will take. */
+static bool is_lawful_range(const struct nbd_client *c, const struct nbd_ask *ask)
 {
     const struct nbd_client_offer *offer = &c->offer;
     uint64_t mask = (uint64_t)offer->blocks.minimum - 1;
+    bool payload = ask->type == NBD_CMD_READ || ask->type == NBD_CMD_WRITE;
 
-    return length > 0 && length <= offer->blocks.maximum && offset <= offer->export.size &&
-           length <= offer->export.size - offset && (offset & mask) == 0 && (length & mask) == 0;
+    if (ask->type == NBD_CMD_FLUSH)
+        return ask->offset == 0 && ask->length == 0;
+    return ask->length > 0 && (!payload || ask->length <= offer->blocks.maximum) &&
+           ask->offset <= offer->export.size && ask->length <= offer->export.size - ask->offset &&
+           (ask->offset & mask) == 0 && (ask->length & mask) == 0;
+}
+
+/* "Transmission flags": the command and its flags are among what the server offers. */
+static bool is_offered(const struct nbd_client *c, const struct nbd_ask *ask)
+{
+    uint16_t offers = c->offer.export.flags;
+    uint16_t lawful = offers & NBD_FLAG_SEND_FUA ? NBD_CMD_FLAG_FUA : 0;
+    bool writable = !(offers & NBD_FLAG_READ_ONLY);
+
+    switch (ask->type) {
+    case NBD_CMD_READ:
+        return ask->flags == 0;
+    case NBD_CMD_FLUSH:
+        return ask->flags == 0 && offers & NBD_FLAG_SEND_FLUSH;
+    case NBD_CMD_BLOCK_STATUS:
+        return ask->flags == 0 && c->offer.extents;
+    case NBD_CMD_WRITE:
+        return writable && !(ask->flags & ~lawful);
+    case NBD_CMD_TRIM:
+        return writable && offers & NBD_FLAG_SEND_TRIM && !(ask->flags & ~lawful);
+    case NBD_CMD_WRITE_ZEROES:
+        lawful |= NBD_CMD_FLAG_NO_HOLE;
+        return writable && offers & NBD_FLAG_SEND_WRITE_ZEROES && !(ask->flags & ~lawful);
+    default:
+        return false;
+    }
 }
 
 int nbd_client_ask(struct nbd_client *c, const struct nbd_ask *ask, uint8_t out[NBD_REQUEST_SIZE])
 {
     if (c->phase != NBD_CLIENT_TRANSMIT)
         return -ENOTCONN;
-    if (ask->type == NBD_CMD_READ ? !is_lawful_read(c, ask->offset, ask->length)
-                                  : ask->type != NBD_CMD_FLUSH || ask->offset || ask->length ||
-                                        !(c->offer.export.flags & NBD_FLAG_SEND_FLUSH))
+    if (!is_offered(c, ask) || !is_lawful_range(c, ask))
         return -EINVAL;
 
     struct nbd_inflight *slot = nbd_inflight_add(&c->table);
@@ -133,6 +130,7 @@ int nbd_client_ask(struct nbd_client *c, const struct nbd_ask *ask, uint8_t out[
     struct bytes_writer w = bytes_writer(out, NBD_REQUEST_SIZE);
 
     nbd_put_request(&w, &(struct nbd_request){
+                            .flags = ask->flags,
                             .type = ask->type,
                             .cookie = slot->cookie,
                             .offset = ask->offset,
@@ -148,7 +146,8 @@ size_t nbd_client_goodbye(struct nbd_client *c, uint8_t out[NBD_REQUEST_SIZE])
     if (c->phase == NBD_CLIENT_TRANSMIT)
         nbd_put_request(
             &w, &(struct nbd_request){.type = NBD_CMD_DISC, .cookie = c->table.next_cookie++});
-    else if (c->phase == NBD_CLIENT_STRUCTURED || c->phase == NBD_CLIENT_GO)
+    else if (c->phase == NBD_CLIENT_STRUCTURED || c->phase == NBD_CLIENT_META ||
+             c->phase == NBD_CLIENT_GO)
         nbd_put_option(&w, &(struct nbd_option){.option = NBD_OPT_ABORT});
     return w.used;
 }

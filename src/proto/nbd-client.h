@@ -15,19 +15,18 @@
 #ifndef PLATTER_PROTO_NBD_CLIENT_H
 #define PLATTER_PROTO_NBD_CLIENT_H
 
+#include "proto/nbd-held.h"
 #include "proto/nbd-inflight.h"
 #include "proto/nbd.h"
 
 /* The most it has to say at once: the flags and an option. */
 #define NBD_CLIENT_SAY_MAX 64
 
-/* The longest structure it reads as a whole: one with a string and some fixed fields around it. */
-#define NBD_CLIENT_HELD_MAX (NBD_STRING_MAX + 64)
-
 enum nbd_client_event_kind {
     NBD_CLIENT_NOTHING, /* all bytes are consumed, nothing to do */
     NBD_CLIENT_SAY,     /* send these bytes */
     NBD_CLIENT_READY,   /* the handshake is over; see `offer` */
+    NBD_CLIENT_EXTENT,  /* a part of this BLOCK_STATUS request's answer has come */
     NBD_CLIENT_DONE,    /* this request has been answered */
 };
 
@@ -35,15 +34,26 @@ struct nbd_client_event {
     enum nbd_client_event_kind kind;
     uint8_t say[NBD_CLIENT_SAY_MAX];
     size_t say_length;
-    unsigned slot;   /* DONE: as nbd_client_ask() returned it, free again now */
+    unsigned slot;   /* EXTENT, DONE: as nbd_client_ask() returned it; after DONE it is free */
     int error;       /* DONE: 0 or -errno */
     uint32_t holes;  /* DONE: bytes the server said are zero, without sending them */
     uint32_t copied; /* DONE: bytes copied into the asker's memory */
+    /*
+     * EXTENT, and DONE which may bring the last one with it: the next run of a BLOCK_STATUS
+     * request's range. The first begins at the request's offset, each other where the one before
+     * ended; the last may reach beyond the range, but not beyond the image. Length 0: none.
+     */
+    struct nbd_extent extent;
 };
 
 /* What is asked. */
 struct nbd_ask {
-    uint16_t type; /* NBD_CMD_READ or NBD_CMD_FLUSH, whose offset and length are 0 */
+    uint16_t type;  /* NBD_CMD_READ, _WRITE, _FLUSH, _TRIM, _WRITE_ZEROES or _BLOCK_STATUS */
+    uint16_t flags; /* NBD_CMD_FLAG_FUA of what writes, NBD_CMD_FLAG_NO_HOLE of WRITE_ZEROES */
+    /*
+     * Whole blocks of `blocks.minimum`; a READ or WRITE up to `blocks.maximum`, the others as long
+     * as the image. A FLUSH's are 0.
+     */
     uint64_t offset;
     uint32_t length;
     /* A read's destination, together `length` bytes; the array is kept until DONE, too. */
@@ -56,11 +66,13 @@ struct nbd_client_offer {
     struct nbd_block_size blocks; /* 1, 4096, 0xffffffff when it did not say */
     bool go;                      /* it knows NBD_OPT_GO, the mark of a modern server */
     bool structured;
+    bool extents; /* it answers BLOCK_STATUS, of "base:allocation" */
 };
 
 enum nbd_client_phase {
     NBD_CLIENT_HELLO,
     NBD_CLIENT_STRUCTURED, /* asked for structured replies */
+    NBD_CLIENT_META,       /* asked for "base:allocation" */
     NBD_CLIENT_GO,         /* asked to go */
     NBD_CLIENT_EXPORT,     /* asked by EXPORT_NAME */
     NBD_CLIENT_TRANSMIT,
@@ -77,6 +89,7 @@ struct nbd_client {
     uint16_t hello_flags;
     bool got_export;
     bool got_blocks;
+    uint32_t context; /* of `extents`: how the server numbers it */
     unsigned info_count;
     bool in_reply; /* an option reply's header is read, its data are due */
     struct nbd_option_reply reply;
@@ -84,13 +97,14 @@ struct nbd_client {
     struct nbd_inflight_table table;
     struct nbd_inflight *slot; /* whose chunk or data is arriving */
     struct nbd_chunk chunk;    /* of that slot; for a simple reply as if it were the only chunk */
-    bool in_chunk;           /* the header is read, the payload (a read's data: its head) is due */
+    bool in_chunk;   /* the header is read, the payload (a read's data: its head) is due */
+    bool in_extents; /* in_chunk, and the payload's head is read: `extents_left` are due */
+    uint32_t extents_left;
     const struct part *part; /* where a read's next byte goes: this part ... */
     uint32_t part_at;        /* ... from this byte of it on */
     uint32_t data_left;      /* bytes of the read's data (this chunk's) still to come */
 
-    uint8_t held[NBD_CLIENT_HELD_MAX]; /* the beginning of a structure that is not whole yet */
-    size_t held_length;
+    struct nbd_held held;
 };
 
 void nbd_client_init(struct nbd_client *c);
@@ -105,7 +119,8 @@ ssize_t nbd_client_feed(struct nbd_client *c, const uint8_t *bytes, size_t lengt
 /*
  * Returns the slot the request lives in until DONE, with its bytes for the server in `out`; -EAGAIN
  * when NBD_INFLIGHT_MAX are asked already; -EINVAL when it is not what the server offers (past the
- * end, not whole blocks, longer than it takes); -ENOTCONN outside of transmission.
+ * end, not whole blocks, longer than it takes, a command or a flag it does not know); -ENOTCONN
+ * outside of transmission. A WRITE's data, `length` bytes, are to be sent right after its bytes.
  */
 int nbd_client_ask(struct nbd_client *c, const struct nbd_ask *ask, uint8_t out[NBD_REQUEST_SIZE]);
 

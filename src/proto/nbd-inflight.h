@@ -34,6 +34,7 @@ struct nbd_inflight {
     const struct part *parts; /* a read's destination, together `length` bytes, the asker's */
     uint32_t holes;           /* bytes of it the far end said are zero without sending them */
     uint32_t copied;          /* bytes of it the far end has sent */
+    uint64_t told;            /* bytes of its range whose status has come */
     int error;                /* -errno of the first error chunk; 0 */
     unsigned range_count;
     struct nbd_range ranges[NBD_RANGES_MAX]; /* ascending, apart from each other */

@@ -159,7 +159,7 @@ static ssize_t header_step(struct nbd_server *s, const uint8_t *bytes, size_t le
         return nbd_server_fail(s, "the client sent an option it did not claim to know");
     if (s->option.length > DRAIN_MAX)
         return nbd_server_fail(s, "the client sent an option of absurd length");
-    if (!is_known(s->option.option) || s->option.length > NBD_SERVER_OPTION_MAX) {
+    if (!is_known(s->option.option) || s->option.length > NBD_HELD_MAX) {
         if (s->option.option == NBD_OPT_EXPORT_NAME)
             return nbd_server_fail(s, "the client asked for an image under too long a name");
         s->option_refusal = is_known(s->option.option) ? NBD_REP_ERR_TOO_BIG : NBD_REP_ERR_UNSUP;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the parts of the NBD server share, and nobody else includes. Steps are as in the client:
- * -EPROTO, 0 for "more", or what was consumed; the handshake's and the requests'. */
+/* What the parts of the NBD server share, and nobody else includes. Steps are those of
+ * nbd-held.h: the handshake's and the requests'; below 0 they return -EPROTO. */
 #ifndef PLATTER_PROTO_NBD_SERVER_PARTS_H
 #define PLATTER_PROTO_NBD_SERVER_PARTS_H
 

@@ -37,9 +37,10 @@ ssize_t nbd_server_fail(struct nbd_server *s, const char *reason)
     return -EPROTO;
 }
 
-static ssize_t step(struct nbd_server *s, const uint8_t *bytes, size_t length,
-                    struct nbd_server_event *event)
+static ssize_t step(void *machine, const uint8_t *bytes, size_t length, void *event)
 {
+    struct nbd_server *s = machine;
+
     if (s->phase == NBD_SERVER_TRANSMIT)
         return nbd_server_transmit_step(s, bytes, length, event);
     return nbd_server_options_step(s, bytes, length, event);
@@ -57,29 +58,6 @@ static ssize_t drain(struct nbd_server *s, size_t length, struct nbd_server_even
     return (ssize_t)take;
 }
 
-/* Completes the structure in `held` from the new bytes. */
-static ssize_t feed_held(struct nbd_server *s, const uint8_t *bytes, size_t length,
-                         struct nbd_server_event *event)
-{
-    size_t before = s->held_length;
-    size_t room = sizeof s->held - before;
-    size_t take = length < room ? length : room;
-
-    memcpy(s->held + before, bytes, take);
-
-    ssize_t used = step(s, s->held, before + take, event);
-
-    if (used < 0)
-        return used;
-    if (used == 0) {
-        s->held_length += take;
-        return (ssize_t)take;
-    }
-    /* The step wanted more than `before`, so it has used at least one of the new bytes. */
-    s->held_length = 0;
-    return used - (ssize_t)before;
-}
-
 ssize_t nbd_server_feed(struct nbd_server *s, const uint8_t *bytes, size_t length,
                         struct nbd_server_event *event)
 {
@@ -91,14 +69,5 @@ ssize_t nbd_server_feed(struct nbd_server *s, const uint8_t *bytes, size_t lengt
         return 0;
     if (s->drain_left > 0)
         return drain(s, length, event);
-    if (s->held_length > 0)
-        return feed_held(s, bytes, length, event);
-
-    ssize_t used = step(s, bytes, length, event);
-
-    if (used != 0)
-        return used;
-    memcpy(s->held, bytes, length);
-    s->held_length = length;
-    return (ssize_t)length;
+    return nbd_held_feed(&s->held, bytes, length, step, s, event);
 }

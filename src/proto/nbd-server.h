@@ -10,16 +10,13 @@
 #ifndef PLATTER_PROTO_NBD_SERVER_H
 #define PLATTER_PROTO_NBD_SERVER_H
 
+#include "proto/nbd-held.h"
 #include "proto/nbd.h"
 
 /* The most it says at once: the answer to EXPORT_NAME, zeroes included. */
 #define NBD_SERVER_SAY_MAX 160
 /* The longest head of a reply's data. */
 #define NBD_SERVER_HEAD_MAX 32
-/* The longest option data it reads: a name of the greatest length and many pieces of information.
- */
-#define NBD_SERVER_OPTION_MAX (NBD_STRING_MAX + 256)
-
 enum nbd_server_event_kind {
     NBD_SERVER_NOTHING,    /* all bytes are consumed, nothing to do */
     NBD_SERVER_SAY,        /* send these bytes */
@@ -57,8 +54,7 @@ struct nbd_server {
     uint32_t drain_left;     /* bytes to pass over before `refusal` is said */
     uint32_t option_refusal; /* in OPTIONS: the error reply's type */
     struct nbd_request request;
-    uint8_t held[NBD_SERVER_OPTION_MAX]; /* the beginning of a structure that is not whole yet */
-    size_t held_length;
+    struct nbd_held held;
 };
 
 /*

@@ -251,6 +251,35 @@ int nbd_get_listed(const uint8_t *data, size_t length, struct nbd_listed *out)
     return 0;
 }
 
+void nbd_put_meta_request(struct bytes_writer *w, const char *name, const char *query)
+{
+    bytes_put_u32(w, (uint32_t)strlen(name));
+    bytes_put(w, name, strlen(name));
+    bytes_put_u32(w, 1);
+    bytes_put_u32(w, (uint32_t)strlen(query));
+    bytes_put(w, query, strlen(query));
+}
+
+void nbd_put_meta_context(struct bytes_writer *w, const struct nbd_meta_context *context)
+{
+    bytes_put_u32(w, context->id);
+    bytes_put(w, context->name, context->name_length);
+}
+
+int nbd_get_meta_context(const uint8_t *data, size_t length, struct nbd_meta_context *out)
+{
+    struct bytes_reader r = bytes_reader(data, length);
+    struct nbd_meta_context got;
+
+    got.id = bytes_get_u32(&r);
+    if (r.bad || r.left > NBD_STRING_MAX)
+        return -EPROTO;
+    got.name_length = (uint32_t)r.left;
+    got.name = bytes_take(&r, r.left);
+    *out = got;
+    return 0;
+}
+
 void nbd_put_request(struct bytes_writer *w, const struct nbd_request *request)
 {
     bytes_put_u32(w, NBD_REQUEST_MAGIC);
@@ -364,6 +393,44 @@ int nbd_get_chunk_hole(const uint8_t *data, size_t length, struct nbd_hole *out)
         return -EPROTO;
     *out = got;
     return 0;
+}
+
+void nbd_put_chunk_status(struct bytes_writer *w, uint32_t context)
+{
+    bytes_put_u32(w, context);
+}
+
+ssize_t nbd_get_chunk_status(const uint8_t *bytes, size_t length, uint32_t *context)
+{
+    struct bytes_reader r = bytes_reader(bytes, length);
+    uint32_t got = bytes_get_u32(&r);
+
+    if (r.bad)
+        return 0;
+    *context = got;
+    return NBD_CHUNK_STATUS_SIZE;
+}
+
+void nbd_put_extent(struct bytes_writer *w, const struct nbd_extent *extent)
+{
+    bytes_put_u32(w, extent->length);
+    bytes_put_u32(w, extent->flags);
+}
+
+ssize_t nbd_get_extent(const uint8_t *bytes, size_t length, struct nbd_extent *out)
+{
+    struct bytes_reader r = bytes_reader(bytes, length);
+    struct nbd_extent got;
+
+    got.length = bytes_get_u32(&r);
+    got.flags = bytes_get_u32(&r);
+
+    if (r.bad)
+        return 0;
+    if (got.length == 0)
+        return -EPROTO;
+    *out = got;
+    return NBD_EXTENT_SIZE;
 }
 
 void nbd_put_chunk_error(struct bytes_writer *w, uint16_t type, const struct nbd_chunk_error *e)

@@ -32,11 +32,14 @@
 #define NBD_FLAG_NO_ZEROES      2u
 
 /* "Transmission flags". */
-#define NBD_FLAG_HAS_FLAGS      (1u << 0)
-#define NBD_FLAG_READ_ONLY      (1u << 1)
-#define NBD_FLAG_SEND_FLUSH     (1u << 2)
-#define NBD_FLAG_SEND_DF        (1u << 7)
-#define NBD_FLAG_CAN_MULTI_CONN (1u << 8)
+#define NBD_FLAG_HAS_FLAGS         (1u << 0)
+#define NBD_FLAG_READ_ONLY         (1u << 1)
+#define NBD_FLAG_SEND_FLUSH        (1u << 2)
+#define NBD_FLAG_SEND_FUA          (1u << 3)
+#define NBD_FLAG_SEND_TRIM         (1u << 5)
+#define NBD_FLAG_SEND_WRITE_ZEROES (1u << 6)
+#define NBD_FLAG_SEND_DF           (1u << 7)
+#define NBD_FLAG_CAN_MULTI_CONN    (1u << 8)
 
 /* "Option types". */
 #define NBD_OPT_EXPORT_NAME      1u
@@ -45,11 +48,13 @@
 #define NBD_OPT_INFO             6u
 #define NBD_OPT_GO               7u
 #define NBD_OPT_STRUCTURED_REPLY 8u
+#define NBD_OPT_SET_META_CONTEXT 10u
 
 /* "Option reply types". */
 #define NBD_REP_ACK          1u
 #define NBD_REP_SERVER       2u
 #define NBD_REP_INFO         3u
+#define NBD_REP_META_CONTEXT 4u
 #define NBD_REP_ERROR        (1u << 31) /* set in every error */
 #define NBD_REP_ERR_UNSUP    (NBD_REP_ERROR + 1)
 #define NBD_REP_ERR_POLICY   (NBD_REP_ERROR + 2)
@@ -64,8 +69,10 @@
 #define NBD_INFO_BLOCK_SIZE 3u
 
 /* "Request message", "Command flags", "Request types". */
-#define NBD_REQUEST_MAGIC 0x25609513u
-#define NBD_CMD_FLAG_DF   (1u << 2)
+#define NBD_REQUEST_MAGIC    0x25609513u
+#define NBD_CMD_FLAG_FUA     (1u << 0)
+#define NBD_CMD_FLAG_NO_HOLE (1u << 1)
+#define NBD_CMD_FLAG_DF      (1u << 2)
 
 #define NBD_CMD_READ         0u
 #define NBD_CMD_WRITE        1u
@@ -83,9 +90,15 @@
 #define NBD_REPLY_TYPE_NONE         0u
 #define NBD_REPLY_TYPE_OFFSET_DATA  1u
 #define NBD_REPLY_TYPE_OFFSET_HOLE  2u
+#define NBD_REPLY_TYPE_BLOCK_STATUS 5u
 #define NBD_REPLY_TYPE_IS_ERROR     (1u << 15) /* set in every error chunk's type */
 #define NBD_REPLY_TYPE_ERROR        (NBD_REPLY_TYPE_IS_ERROR + 1)
 #define NBD_REPLY_TYPE_ERROR_OFFSET (NBD_REPLY_TYPE_IS_ERROR + 2)
+
+/* "The `base:` metadata namespace", and the flags of its extents. */
+#define NBD_BASE_ALLOCATION "base:allocation"
+#define NBD_STATE_HOLE      (1u << 0)
+#define NBD_STATE_ZERO      (1u << 1)
 
 /* "Error values". */
 #define NBD_EPERM     1u
@@ -111,6 +124,8 @@
 #define NBD_CHUNK_SIZE              20u /* the header; the payload follows */
 #define NBD_CHUNK_DATA_SIZE         8u  /* the payload's head; the data follow */
 #define NBD_CHUNK_HOLE_SIZE         12u
+#define NBD_CHUNK_STATUS_SIZE       4u /* the payload's head; the extents follow */
+#define NBD_EXTENT_SIZE             8u
 #define NBD_CHUNK_ERROR_SIZE        6u /* without the message */
 #define NBD_CHUNK_ERROR_OFFSET_SIZE 14u
 
@@ -156,6 +171,13 @@ struct nbd_listed {
     uint32_t detail_length;
 };
 
+/* The data of REP_META_CONTEXT; borrowed as above. */
+struct nbd_meta_context {
+    uint32_t id;
+    const uint8_t *name;
+    uint32_t name_length;
+};
+
 struct nbd_request {
     uint16_t flags;
     uint16_t type;
@@ -179,6 +201,12 @@ struct nbd_chunk {
 struct nbd_hole {
     uint64_t offset;
     uint32_t length;
+};
+
+/* One descriptor of a BLOCK_STATUS chunk. */
+struct nbd_extent {
+    uint32_t length;
+    uint32_t flags; /* NBD_STATE_... */
 };
 
 /* An ERROR or ERROR_OFFSET chunk's payload; the message is borrowed. */
@@ -214,6 +242,10 @@ void nbd_put_info_block_size(struct bytes_writer *w, const struct nbd_block_size
 int nbd_get_info_block_size(const uint8_t *data, size_t length, struct nbd_block_size *out);
 void nbd_put_listed(struct bytes_writer *w, const struct nbd_listed *listed);
 int nbd_get_listed(const uint8_t *data, size_t length, struct nbd_listed *out);
+/* One query; servers may be asked more at once, but are not by us. */
+void nbd_put_meta_request(struct bytes_writer *w, const char *name, const char *query);
+void nbd_put_meta_context(struct bytes_writer *w, const struct nbd_meta_context *context);
+int nbd_get_meta_context(const uint8_t *data, size_t length, struct nbd_meta_context *out);
 
 /* "Request message" and the replies to it. */
 void nbd_put_request(struct bytes_writer *w, const struct nbd_request *request);
@@ -226,6 +258,11 @@ void nbd_put_chunk_data(struct bytes_writer *w, uint64_t offset);
 ssize_t nbd_get_chunk_data(const uint8_t *bytes, size_t length, uint64_t *offset);
 void nbd_put_chunk_hole(struct bytes_writer *w, const struct nbd_hole *hole);
 int nbd_get_chunk_hole(const uint8_t *data, size_t length, struct nbd_hole *out);
+/* The head of a BLOCK_STATUS chunk's payload, then each of its extents; none is empty. */
+void nbd_put_chunk_status(struct bytes_writer *w, uint32_t context);
+ssize_t nbd_get_chunk_status(const uint8_t *bytes, size_t length, uint32_t *context);
+void nbd_put_extent(struct bytes_writer *w, const struct nbd_extent *extent);
+ssize_t nbd_get_extent(const uint8_t *bytes, size_t length, struct nbd_extent *out);
 /* `type` says which of the two layouts; any other error type is read as far as they agree. */
 void nbd_put_chunk_error(struct bytes_writer *w, uint16_t type, const struct nbd_chunk_error *e);
 int nbd_get_chunk_error(const uint8_t *data, size_t length, uint16_t type,

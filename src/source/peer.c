@@ -4,16 +4,20 @@
  *
  * The client machine (proto/nbd-client) does all the thinking; this file carries: bytes from the
  * stream into the machine, its words and requests to the stream, its answers to the submitter. Data
- * are decoded from the transport's buffer straight into the submitter's memory.
+ * are decoded from the transport's buffer straight into the submitter's memory, and sent from it.
  *
  * Who owns what: the stream is the peer's. A source_request is its submitter's, lent from submit to
  * complete; while lent, its slot (the machine's index) points to it. The outs lie in the peer, one
  * a slot, since a slot is used again only when its request has left: an answer that comes before
  * that was made up, and breaks the protocol.
  *
- * What always holds: `lost` and source_free() end everything; after either, the peer is touched no
+ * What always holds: the stream refers to nothing of a request that is complete, so a loss frees
+ * the stream first. `lost` and source_free() end everything; after either, the peer is touched no
  * more by what called it. A request can be completed while bytes are being fed, and the submitter
  * may submit the next from inside; it may not free the source there.
+ *
+ * Liveness: see sign_of_life(). The timer is the handshake's until the far end is ready, then that
+ * of its silence.
  */
 #include "source/peer.h"
 
@@ -27,18 +31,23 @@
 #define HANDSHAKE_MS 15000
 /*
  * A frozen page keeps its socket, and the browser answers pings for it: only its silence shows it.
- * Linux resets a drive that leaves a command unanswered for 30 s, and the kernel's own is gone for
- * good then; so the session ends before that, with its reason said.
+ * A far end that answers words is sent one every 2 s, so four of them without a sound mean that the
+ * line is dead. Of any other nothing is known until it is asked something; Linux resets a drive
+ * that leaves a command unanswered for 30 s, and the kernel's own is gone for good then, so the
+ * matter is decided before that.
  */
-#define SILENCE_MS 25000
+#define SILENCE_MS      25000
+#define SILENCE_TALK_MS 8000
+/* This program may itself have been held up: what came meanwhile is read before time is called. */
+#define DOUBT_MS 100
 
 /* What the device asks at once of a far end that does not limit it, bytes: a modern one, and one
  * that only knows EXPORT_NAME (OpenBMC's page serves no more). */
 #define LENGTH_MAX_GO    (1u << 20)
 #define LENGTH_MAX_PLAIN (128u << 10)
 
-/* The handshake's words (at most three) and a goodbye. */
-#define WORDS_MAX 4
+/* The handshake's words (at most four) and a goodbye. */
+#define WORDS_MAX 5
 
 struct peer;
 
@@ -53,8 +62,11 @@ struct peer {
     struct stream *stream; /* NULL once it has closed */
     bool stream_closed;    /* our goodbye has been said */
     bool lost;
-    struct loop_timer *timer; /* runs in the handshake, and while `asked` is not 0 */
-    unsigned asked;           /* requests lent */
+    bool ready;
+    bool talks; /* it has answered a word */
+    bool doubt; /* time is up, but see DOUBT_MS */
+    struct loop_timer *timer;
+    unsigned asked; /* requests lent */
     struct nbd_client client;
     struct peer_slot slots[NBD_INFLIGHT_MAX];
     struct stream_out words[WORDS_MAX];
@@ -123,7 +135,10 @@ static void lose(struct peer *p, enum stream_close why, bool orderly, const char
     if (p->lost)
         return;
     p->lost = true;
+    p->stream_closed = true;
     loop_timer_stop(p->timer);
+    stream_free(p->stream);
+    p->stream = NULL;
     complete_all(p);
     p->source.events->lost(p->source.owner, why, orderly, reason);
 }
@@ -138,9 +153,25 @@ static void give_up(struct peer *p, enum stream_close why, const char *reason)
     lose(p, why, false, reason);
 }
 
+/* Starts the measuring of silence anew. Bytes and words are signs of life; so is becoming ready. */
+static void sign_of_life(struct peer *p)
+{
+    if (!p->ready || p->lost)
+        return;
+    p->doubt = false;
+    if (p->talks)
+        loop_timer_set(p->timer, SILENCE_TALK_MS);
+    else if (p->asked > 0)
+        loop_timer_set(p->timer, SILENCE_MS);
+    else
+        loop_timer_stop(p->timer);
+}
+
 static void tell_ready(struct peer *p)
 {
     const struct nbd_client_offer *offer = &p->client.offer;
+    uint16_t flags = offer->export.flags;
+    bool writable = !(flags & NBD_FLAG_READ_ONLY);
     uint32_t cap = offer->go ? LENGTH_MAX_GO : LENGTH_MAX_PLAIN;
     uint32_t longest = offer->blocks.maximum < cap ? offer->blocks.maximum : cap;
     struct source_info info = {
@@ -148,12 +179,30 @@ static void tell_ready(struct peer *p)
         .block_min = offer->blocks.minimum,
         .length_max = longest & ~(offer->blocks.minimum - 1),
         .in_flight_max = NBD_INFLIGHT_MAX,
-        .read_only = offer->export.flags & NBD_FLAG_READ_ONLY,
-        .can_flush = offer->export.flags & NBD_FLAG_SEND_FLUSH,
+        .read_only = !writable,
+        .can_flush = flags & NBD_FLAG_SEND_FLUSH,
+        .can_fua = writable && flags & NBD_FLAG_SEND_FUA,
+        .can_trim = writable && flags & NBD_FLAG_SEND_TRIM,
+        .can_write_zeroes = writable && flags & NBD_FLAG_SEND_WRITE_ZEROES,
+        .can_extents = offer->extents,
     };
 
-    loop_timer_stop(p->timer);
+    p->ready = true;
+    sign_of_life(p);
     p->source.events->ready(p->source.owner, &info);
+}
+
+static void take_extent(struct peer *p, const struct nbd_client_event *event)
+{
+    struct source_request *request = p->slots[event->slot].request;
+
+    /* What there is no room for is not told: an answer may cover less than was asked. */
+    if (event->extent.length == 0 || request->extent_count == request->extent_room)
+        return;
+    request->extents[request->extent_count++] = (struct source_extent){
+        .length = event->extent.length,
+        .zero = event->extent.flags & NBD_STATE_ZERO,
+    };
 }
 
 /* False: the peer is lost, and may be gone. */
@@ -172,8 +221,9 @@ static bool take_answer(struct peer *p, const struct nbd_client_event *event)
         lose(p, STREAM_CLOSE_NORMAL, true, "the far end is shutting down");
         return false;
     }
+    take_extent(p, event);
     slot->request = NULL;
-    if (--p->asked == 0)
+    if (--p->asked == 0 && !p->talks)
         loop_timer_stop(p->timer);
     request->zero_bytes = event->holes;
     request->copied_bytes = event->copied;
@@ -192,6 +242,9 @@ static bool act(struct peer *p, const struct nbd_client_event *event)
     case NBD_CLIENT_READY:
         tell_ready(p);
         break;
+    case NBD_CLIENT_EXTENT:
+        take_extent(p, event);
+        break;
     case NBD_CLIENT_DONE:
         return take_answer(p, event);
     }
@@ -202,8 +255,7 @@ static void stream_data(void *owner, const uint8_t *bytes, size_t length)
 {
     struct peer *p = owner;
 
-    if (p->asked > 0)
-        loop_timer_set(p->timer, SILENCE_MS);
+    sign_of_life(p);
     while (length > 0 && !p->stream_closed) {
         struct nbd_client_event event;
         ssize_t used = nbd_client_feed(&p->client, bytes, length, &event);
@@ -220,6 +272,14 @@ static void stream_data(void *owner, const uint8_t *bytes, size_t length)
     }
 }
 
+static void stream_heard(void *owner)
+{
+    struct peer *p = owner;
+
+    p->talks = true;
+    sign_of_life(p);
+}
+
 static void stream_closed(void *owner, bool orderly, const char *reason)
 {
     struct peer *p = owner;
@@ -232,8 +292,15 @@ static void too_late(void *arg)
 {
     struct peer *p = arg;
 
-    if (p->asked > 0)
-        give_up(p, STREAM_CLOSE_FAILED, "the far end left a read unanswered for 25 seconds");
+    if (!p->doubt) {
+        p->doubt = true;
+        loop_timer_set(p->timer, DOUBT_MS);
+        return;
+    }
+    if (p->ready && p->talks)
+        give_up(p, STREAM_CLOSE_FAILED, "the far end has been silent for 8 seconds");
+    else if (p->ready)
+        give_up(p, STREAM_CLOSE_FAILED, "the far end left a request unanswered for 25 seconds");
     else
         give_up(p, STREAM_CLOSE_PROTOCOL,
                 "the far end did not finish the NBD handshake within 15 seconds");
@@ -248,12 +315,35 @@ static const uint16_t command_types[] = {
     [SOURCE_EXTENTS] = NBD_CMD_BLOCK_STATUS,
 };
 
+static uint16_t command_flags(const struct source_request *request)
+{
+    uint16_t flags = request->fua ? NBD_CMD_FLAG_FUA : 0;
+
+    return request->no_hole ? flags | NBD_CMD_FLAG_NO_HOLE : flags;
+}
+
+static void send_request(struct peer *p, struct peer_slot *slot, const uint8_t *bytes)
+{
+    struct source_request *request = slot->request;
+    bool payload = request->op == SOURCE_WRITE;
+
+    slot->leaving = true;
+    list_init(&slot->out.link);
+    memcpy(slot->out.head, bytes, NBD_REQUEST_SIZE);
+    slot->out.head_length = NBD_REQUEST_SIZE;
+    slot->out.data = payload ? request->data : NULL;
+    slot->out.data_length = payload ? request->length : 0;
+    slot->out.done = request_sent;
+    stream_send(p->stream, &slot->out);
+}
+
 static void peer_submit(struct source *source, struct source_request *request)
 {
     struct peer *p = of(source);
     uint8_t bytes[NBD_REQUEST_SIZE];
     struct nbd_ask ask = {
         .type = command_types[request->op],
+        .flags = command_flags(request),
         .offset = request->offset,
         .length = request->length,
         .parts = request->parts,
@@ -262,22 +352,16 @@ static void peer_submit(struct source *source, struct source_request *request)
 
     request->zero_bytes = 0;
     request->copied_bytes = 0;
+    request->extent_count = 0;
     if (index < 0) {
         request->complete(request, index);
         return;
     }
 
-    struct peer_slot *slot = &p->slots[index];
-
-    slot->request = request;
-    if (p->asked++ == 0)
+    p->slots[index].request = request;
+    if (p->asked++ == 0 && !p->talks)
         loop_timer_set(p->timer, SILENCE_MS);
-    slot->leaving = true;
-    list_init(&slot->out.link);
-    memcpy(slot->out.head, bytes, sizeof bytes);
-    slot->out.head_length = sizeof bytes;
-    slot->out.done = request_sent;
-    stream_send(p->stream, &slot->out);
+    send_request(p, &p->slots[index], bytes);
 }
 
 static void peer_close(struct source *source, enum stream_close why, const char *reason)
@@ -316,6 +400,7 @@ static const struct source_ops peer_ops = {
 
 static const struct stream_events stream_events = {
     .data = stream_data,
+    .heard = stream_heard,
     .closed = stream_closed,
 };
 

@@ -2,8 +2,9 @@
 /*
  * The NBD client against anything. The first byte of an input says how its rest is cut (low half,
  * 0: not at all) and what goes before it (high half): nothing, or a lawful handshake with
- * structured or with simple replies, so that an input need not find one by itself. As many requests
- * as there may be are kept open, each with memory of exactly its length, in one part or two.
+ * structured replies and extents, with simple replies, or with structured replies alone, so that an
+ * input need not find one by itself. As many requests as there may be are kept open: reads with
+ * memory of exactly their length, in one part or two, and everything else that can be asked.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 struct driver {
     struct nbd_client client;
     struct part parts[NBD_INFLIGHT_MAX][2]; /* of a slot's read; the second may not be there */
+    uint64_t status_left[NBD_INFLIGHT_MAX]; /* bytes from a BLOCK_STATUS to the image's end */
     unsigned asked;
 };
 
@@ -63,19 +65,58 @@ static bool ask_read(struct driver *d, uint64_t offset, uint32_t length)
     return slot >= 0;
 }
 
+static void ask_others(struct driver *d, uint64_t offset)
+{
+    static const uint16_t types[] = {NBD_CMD_FLUSH, NBD_CMD_BLOCK_STATUS, NBD_CMD_WRITE,
+                                     NBD_CMD_TRIM, NBD_CMD_WRITE_ZEROES};
+
+    for (unsigned i = 0; i < sizeof types / sizeof types[0]; i++) {
+        struct nbd_ask ask = {.type = types[i]};
+        uint8_t out[NBD_REQUEST_SIZE];
+
+        if (ask.type != NBD_CMD_FLUSH) {
+            ask.offset = offset;
+            ask.length = 4096;
+        }
+
+        int slot = nbd_client_ask(&d->client, &ask, out);
+
+        if (slot >= 0 && ask.type == NBD_CMD_BLOCK_STATUS)
+            d->status_left[slot] = d->client.offer.export.size - offset;
+    }
+}
+
 static void ask_all(struct driver *d)
 {
     static const uint32_t lengths[] = {1, 512, 4096, 7};
-    uint8_t out[NBD_REQUEST_SIZE];
-    unsigned n;
+    bool asked = d->client.phase == NBD_CLIENT_TRANSMIT;
 
-    if (d->client.phase != NBD_CLIENT_TRANSMIT)
-        return;
-    do {
-        n = d->asked++;
+    while (asked) {
+        unsigned n = d->asked++;
+        uint64_t offset = (n * 4096u) % (SIZE - 4096);
+
+        asked = ask_read(d, offset, lengths[n % 4]);
         if (n % 4 == 3)
-            nbd_client_ask(&d->client, &(struct nbd_ask){.type = NBD_CMD_FLUSH}, out);
-    } while (ask_read(d, (n * 4096u) % (SIZE - 4096), lengths[n % 4]));
+            ask_others(d, offset);
+    }
+}
+
+static void take_answer(struct driver *d, const struct nbd_client_event *event)
+{
+    struct part *parts = d->parts[event->slot];
+    uint32_t length = parts[0].length + parts[1].length;
+
+    require(event->slot < NBD_INFLIGHT_MAX);
+    if (event->extent.length > 0) {
+        require(event->extent.length <= d->status_left[event->slot]);
+        d->status_left[event->slot] -= event->extent.length;
+    }
+    if (event->kind != NBD_CLIENT_DONE)
+        return;
+    require(event->error <= 0 && event->holes + event->copied <= length);
+    require(event->error || event->holes + event->copied == length);
+    free_parts(parts);
+    d->status_left[event->slot] = 0;
 }
 
 /* False when the machine has failed. */
@@ -95,29 +136,34 @@ static bool feed(struct driver *d, const uint8_t *data, size_t size, size_t cut)
         size -= (size_t)used;
         if (event.kind == NBD_CLIENT_SAY)
             require(event.say_length > 0 && event.say_length <= sizeof event.say);
-        if (event.kind == NBD_CLIENT_DONE) {
-            require(event.slot < NBD_INFLIGHT_MAX && event.error <= 0);
-
-            struct part *parts = d->parts[event.slot];
-
-            require(event.holes + event.copied <= parts[0].length + parts[1].length);
-            require(event.error || event.holes + event.copied == parts[0].length + parts[1].length);
-            free_parts(parts);
-        }
+        if (event.kind == NBD_CLIENT_EXTENT || event.kind == NBD_CLIENT_DONE)
+            take_answer(d, &event);
         if (event.kind == NBD_CLIENT_READY || event.kind == NBD_CLIENT_DONE)
             ask_all(d);
     }
     return true;
 }
 
-static void put_handshake(struct bytes_writer *w, bool modern)
+static void put_handshake(struct bytes_writer *w, bool modern, bool extents)
 {
-    const struct nbd_export export = {SIZE, NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH};
+    const struct nbd_export export = {SIZE, NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH |
+                                                NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES};
     uint32_t answer = modern ? NBD_REP_ACK : NBD_REP_ERR_UNSUP;
 
     nbd_put_hello(w, NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
     nbd_put_option_reply(w, &(struct nbd_option_reply){NBD_OPT_STRUCTURED_REPLY, answer, 0});
+    if (extents) {
+        nbd_put_option_reply(
+            w, &(struct nbd_option_reply){NBD_OPT_SET_META_CONTEXT, NBD_REP_META_CONTEXT, 19});
+        nbd_put_meta_context(w, &(struct nbd_meta_context){
+                                    .id = 1,
+                                    .name = (const uint8_t *)NBD_BASE_ALLOCATION,
+                                    .name_length = sizeof NBD_BASE_ALLOCATION - 1,
+                                });
+    }
     if (modern) {
+        nbd_put_option_reply(w,
+                             &(struct nbd_option_reply){NBD_OPT_SET_META_CONTEXT, NBD_REP_ACK, 0});
         nbd_put_option_reply(
             w, &(struct nbd_option_reply){NBD_OPT_GO, NBD_REP_INFO, NBD_INFO_EXPORT_SIZE});
         nbd_put_info_export(w, &export);
@@ -139,7 +185,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         unsigned before = data[0] >> 4 & 3;
 
         if (before > 0)
-            put_handshake(&w, before == 1);
+            put_handshake(&w, before != 2, before == 1);
         require(feed(d, handshake, w.used, 0));
         feed(d, data + 1, size - 1, data[0] & 15);
     }

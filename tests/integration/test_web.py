@@ -407,6 +407,17 @@ def test_stop_during_a_session(number, platterd):
     assert not d.socket().exists()
 
 
+def test_leaving_at_once(platterd):
+    """SIGUSR2 takes nothing down and says no goodbye: the next platterd goes on."""
+    d = platterd()
+    with FarEnd(d.port, bytes(4096)) as page:
+        page.wait_state("serving")
+        assert d.program.stop(signal.SIGUSR2) == 0
+        assert page.wait_closed()[0] == 1006
+        assert page.requests == []
+    assert d.socket().exists()
+
+
 def test_stop_with_a_page_that_does_not_read(platterd):
     d = platterd()
     with WebSocket(d.port) as ws:

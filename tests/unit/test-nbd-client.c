@@ -15,10 +15,11 @@
 #include "proto/nbd-client.h"
 #include "vectors.h"
 
-#define ROOM     4096
-#define READ_MAX 512
-#define IDS_MAX  16
-#define PARTS    3
+#define ROOM        4096
+#define READ_MAX    512
+#define IDS_MAX     16
+#define PARTS       3
+#define EXTENTS_MAX 8
 
 /* How a step's bytes are cut: first `first`, then pieces of `then` (0: all the rest). */
 struct cut {
@@ -34,6 +35,8 @@ struct asked {
     uint32_t holes;
     uint32_t copied;
     uint32_t length;
+    unsigned extent_count;
+    struct nbd_extent extents[EXTENTS_MAX];
     struct part parts[PARTS]; /* each exactly as long as it says, for the sanitizer */
 };
 
@@ -53,18 +56,25 @@ static void say(struct talk *t, const uint8_t *bytes, size_t length)
     t->said_length += length;
 }
 
-static void note_done(struct talk *t, const struct nbd_client_event *event)
+/* An extent, an end, or both at once. */
+static void note(struct talk *t, const struct nbd_client_event *event)
 {
     for (unsigned i = 0; i < IDS_MAX; i++) {
         struct asked *a = &t->asked[i];
 
-        if (a->open && !a->done && a->slot == (int)event->slot) {
+        if (!a->open || a->done || a->slot != (int)event->slot)
+            continue;
+        if (event->extent.length > 0) {
+            assert_true(a->extent_count < EXTENTS_MAX);
+            a->extents[a->extent_count++] = event->extent;
+        }
+        if (event->kind == NBD_CLIENT_DONE) {
             a->done = true;
             a->error = event->error;
             a->holes = event->holes;
             a->copied = event->copied;
-            return;
         }
+        return;
     }
     fail_msg("an answer for a slot that was not asked");
 }
@@ -93,8 +103,8 @@ static void feed_piece(struct talk *t, const uint8_t *bytes, size_t length)
             say(t, event.say, event.say_length);
         else if (event.kind == NBD_CLIENT_READY)
             t->ready = true;
-        else if (event.kind == NBD_CLIENT_DONE)
-            note_done(t, &event);
+        else if (event.kind == NBD_CLIENT_EXTENT || event.kind == NBD_CLIENT_DONE)
+            note(t, &event);
     }
     free(copy);
 }
@@ -148,10 +158,29 @@ static void free_parts(struct asked *a)
     *a = (struct asked){0};
 }
 
+static uint16_t command_of(const char *what)
+{
+    static const struct {
+        const char *what;
+        uint16_t type;
+    } commands[] = {
+        {"read", NBD_CMD_READ}, {"write", NBD_CMD_WRITE},         {"flush", NBD_CMD_FLUSH},
+        {"trim", NBD_CMD_TRIM}, {"zeroes", NBD_CMD_WRITE_ZEROES}, {"extents", NBD_CMD_BLOCK_STATUS},
+    };
+
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        if (strcmp(commands[i].what, what) == 0)
+            return commands[i].type;
+    }
+    fail_msg("no such command: %s", what);
+    return 0;
+}
+
 static void step_do(struct talk *t, const json_t *step)
 {
     const char *what = vectors_text(step, "do");
     uint8_t out[NBD_REQUEST_SIZE];
+    uint8_t payload[READ_MAX];
 
     if (strcmp(what, "goodbye") == 0) {
         say(t, out, nbd_client_goodbye(&t->client, out));
@@ -159,20 +188,41 @@ static void step_do(struct talk *t, const json_t *step)
     }
 
     struct asked *a = &t->asked[vectors_number(step, "id")];
-    bool read = strcmp(what, "read") == 0;
-    uint64_t offset = read ? vectors_number(step, "offset") : 0;
+    struct nbd_ask ask = {.type = command_of(what), .parts = a->parts};
 
-    a->length = read ? (uint32_t)vectors_number(step, "length") : 0;
-    new_parts(a);
+    if (ask.type != NBD_CMD_FLUSH) {
+        ask.offset = vectors_number(step, "offset");
+        ask.length = (uint32_t)vectors_number(step, "length");
+    }
+    if (json_is_true(json_object_get(step, "fua")))
+        ask.flags |= NBD_CMD_FLAG_FUA;
+    if (json_is_true(json_object_get(step, "no_hole")))
+        ask.flags |= NBD_CMD_FLAG_NO_HOLE;
+    if (ask.type == NBD_CMD_READ) {
+        a->length = ask.length;
+        new_parts(a);
+    }
     a->open = true;
-    a->slot = nbd_client_ask(&t->client,
-                             &(struct nbd_ask){.type = read ? NBD_CMD_READ : NBD_CMD_FLUSH,
-                                               .offset = offset,
-                                               .length = a->length,
-                                               .parts = a->parts},
-                             out);
+    a->slot = nbd_client_ask(&t->client, &ask, out);
     assert_true(a->slot >= 0);
     say(t, out, sizeof out);
+    if (ask.type == NBD_CMD_WRITE)
+        say(t, payload, vectors_bytes(step, "hex", payload, sizeof payload));
+}
+
+static void check_extents(const struct asked *a, const json_t *want)
+{
+    json_t *extent;
+    size_t index;
+
+    assert_int_equal(a->extent_count, json_array_size(want));
+    json_array_foreach(want, index, extent)
+    {
+        bool zero = json_is_true(json_object_get(extent, "zero"));
+
+        assert_int_equal(a->extents[index].length, vectors_number(extent, "length"));
+        assert_int_equal(!!(a->extents[index].flags & NBD_STATE_ZERO), zero);
+    }
 }
 
 static void step_done(struct talk *t, const json_t *step)
@@ -190,6 +240,7 @@ static void step_done(struct talk *t, const json_t *step)
                 assert_memory_equal(a->parts[i].data, want + at, a->parts[i].length);
         }
     }
+    check_extents(a, json_object_get(step, "extents"));
     free_parts(a);
 }
 
@@ -261,8 +312,9 @@ static void test_every_cut(void **state)
     json_decref(all);
 }
 
-/* Brings a client to transmission: 64 KiB, blocks of `block`, requests of up to 4 KiB. */
-static void begin(struct nbd_client *c, uint32_t block)
+/* Brings a client to transmission: 64 KiB, blocks of `block`, payloads of up to 4 KiB, though
+ * blocks of 8 KiB are preferred: no lawful offer, but one that can be lived with. */
+static void begin(struct nbd_client *c, uint32_t block, uint16_t flags, bool extents)
 {
     uint8_t bytes[512];
     struct bytes_writer w = bytes_writer(bytes, sizeof bytes);
@@ -271,12 +323,19 @@ static void begin(struct nbd_client *c, uint32_t block)
 
     nbd_put_hello(&w, NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
     nbd_put_option_reply(&w, &(struct nbd_option_reply){NBD_OPT_STRUCTURED_REPLY, NBD_REP_ACK, 0});
+    if (extents) {
+        nbd_put_option_reply(
+            &w, &(struct nbd_option_reply){NBD_OPT_SET_META_CONTEXT, NBD_REP_META_CONTEXT, 19});
+        bytes_put_u32(&w, 1);
+        bytes_put(&w, NBD_BASE_ALLOCATION, 15);
+    }
+    nbd_put_option_reply(&w, &(struct nbd_option_reply){NBD_OPT_SET_META_CONTEXT, NBD_REP_ACK, 0});
     nbd_put_option_reply(
         &w, &(struct nbd_option_reply){NBD_OPT_GO, NBD_REP_INFO, NBD_INFO_EXPORT_SIZE});
-    nbd_put_info_export(&w, &(struct nbd_export){65536, NBD_FLAG_HAS_FLAGS | NBD_FLAG_READ_ONLY});
+    nbd_put_info_export(&w, &(struct nbd_export){65536, NBD_FLAG_HAS_FLAGS | flags});
     nbd_put_option_reply(
         &w, &(struct nbd_option_reply){NBD_OPT_GO, NBD_REP_INFO, NBD_INFO_BLOCK_SIZE_SIZE});
-    nbd_put_info_block_size(&w, &(struct nbd_block_size){block, 4096, 4096});
+    nbd_put_info_block_size(&w, &(struct nbd_block_size){block, 8192, 4096});
     nbd_put_option_reply(&w, &(struct nbd_option_reply){NBD_OPT_GO, NBD_REP_ACK, 0});
     nbd_client_init(c);
     while (at < w.used) {
@@ -288,15 +347,23 @@ static void begin(struct nbd_client *c, uint32_t block)
     assert_int_equal(c->phase, NBD_CLIENT_TRANSMIT);
 }
 
-static int ask(struct nbd_client *c, uint16_t type, uint64_t offset, uint32_t length)
+static int ask_flagged(struct nbd_client *c, uint16_t type, uint16_t flags, uint64_t offset,
+                       uint32_t length)
 {
     uint8_t data[4096];
     const struct part part = {data, sizeof data};
     uint8_t out[NBD_REQUEST_SIZE];
 
     return nbd_client_ask(
-        c, &(struct nbd_ask){.type = type, .offset = offset, .length = length, .parts = &part},
+        c,
+        &(struct nbd_ask){
+            .type = type, .flags = flags, .offset = offset, .length = length, .parts = &part},
         out);
+}
+
+static int ask(struct nbd_client *c, uint16_t type, uint64_t offset, uint32_t length)
+{
+    return ask_flagged(c, type, 0, offset, length);
 }
 
 static void test_asking_keeps_to_the_offer(void **state)
@@ -307,7 +374,7 @@ static void test_asking_keeps_to_the_offer(void **state)
     assert_non_null(c);
     nbd_client_init(c);
     assert_int_equal(ask(c, NBD_CMD_READ, 0, 512), -ENOTCONN);
-    begin(c, 512);
+    begin(c, 512, NBD_FLAG_READ_ONLY, false);
     assert_int_equal(ask(c, NBD_CMD_READ, 0, 0), -EINVAL);
     assert_int_equal(ask(c, NBD_CMD_READ, 0, 100), -EINVAL);
     assert_int_equal(ask(c, NBD_CMD_READ, 100, 512), -EINVAL);
@@ -320,6 +387,55 @@ static void test_asking_keeps_to_the_offer(void **state)
     for (int i = 0; i < NBD_INFLIGHT_MAX; i++)
         assert_int_equal(ask(c, NBD_CMD_READ, 65024, 512), i);
     assert_int_equal(ask(c, NBD_CMD_READ, 0, 512), -EAGAIN);
+    free(c);
+}
+
+/* Each command and flag, against servers that offer all but one thing, and all. */
+static void test_writing_keeps_to_the_offer(void **state)
+{
+    static const uint16_t all =
+        NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES;
+    static const struct {
+        uint16_t type;
+        uint16_t flags;
+        uint32_t length;
+        uint16_t needs; /* NBD_FLAG_HAS_FLAGS: nothing but that it may be written to */
+    } rows[] = {
+        {NBD_CMD_FLUSH, 0, 0, NBD_FLAG_SEND_FLUSH},
+        {NBD_CMD_WRITE, 0, 4096, NBD_FLAG_HAS_FLAGS},
+        {NBD_CMD_WRITE, NBD_CMD_FLAG_FUA, 4096, NBD_FLAG_SEND_FUA},
+        {NBD_CMD_TRIM, 0, 65536, NBD_FLAG_SEND_TRIM},
+        {NBD_CMD_WRITE_ZEROES, 0, 65536, NBD_FLAG_SEND_WRITE_ZEROES},
+        {NBD_CMD_WRITE_ZEROES, NBD_CMD_FLAG_NO_HOLE, 512, NBD_FLAG_SEND_WRITE_ZEROES},
+        {NBD_CMD_TRIM, NBD_CMD_FLAG_FUA, 512, NBD_FLAG_SEND_FUA},
+    };
+    struct nbd_client *c = malloc(sizeof *c);
+
+    (void)state;
+    assert_non_null(c);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uint16_t without = (uint16_t)(all & ~rows[i].needs);
+        bool flush = rows[i].type == NBD_CMD_FLUSH;
+
+        begin(c, 512, all, false);
+        assert_int_equal(ask_flagged(c, rows[i].type, rows[i].flags, 0, rows[i].length), 0);
+        assert_int_equal(ask_flagged(c, rows[i].type, 1u << 15, 0, rows[i].length), -EINVAL);
+        assert_int_equal(ask_flagged(c, rows[i].type, rows[i].flags, 256, rows[i].length), -EINVAL);
+        assert_int_equal(ask(c, rows[i].type, 0, 65536 + 512), -EINVAL);
+        begin(c, 512, without, false);
+        assert_int_equal(ask_flagged(c, rows[i].type, rows[i].flags, 0, rows[i].length),
+                         without == all ? 0 : -EINVAL);
+        begin(c, 512, all | NBD_FLAG_READ_ONLY, false);
+        assert_int_equal(ask_flagged(c, rows[i].type, rows[i].flags, 0, rows[i].length),
+                         flush ? 0 : -EINVAL);
+    }
+    begin(c, 512, all, false);
+    assert_int_equal(ask(c, NBD_CMD_WRITE, 0, 8192), -EINVAL);
+    assert_int_equal(ask_flagged(c, NBD_CMD_WRITE, NBD_CMD_FLAG_NO_HOLE, 0, 512), -EINVAL);
+    assert_int_equal(ask(c, NBD_CMD_BLOCK_STATUS, 0, 512), -EINVAL);
+    begin(c, 512, all, true);
+    assert_int_equal(ask(c, NBD_CMD_BLOCK_STATUS, 0, 65536), 0);
+    assert_int_equal(ask(c, NBD_CMD_BLOCK_STATUS, 0, 0), -EINVAL);
     free(c);
 }
 
@@ -369,6 +485,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_cut),
         cmocka_unit_test(test_asking_keeps_to_the_offer),
+        cmocka_unit_test(test_writing_keeps_to_the_offer),
         cmocka_unit_test(test_ranges),
     };
 

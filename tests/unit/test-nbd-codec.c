@@ -270,6 +270,44 @@ static ssize_t check_error_of(struct golden *g, const uint8_t *bytes, size_t len
     return whole(r, length);
 }
 
+static ssize_t check_meta_context(struct golden *g, const uint8_t *bytes, size_t length)
+{
+    struct nbd_meta_context got;
+
+    if (nbd_get_meta_context(bytes, length, &got) < 0)
+        return -EPROTO;
+    assert_int_equal(got.id, FIELD(g, "id"));
+    assert_int_equal(got.name_length, strlen(vectors_text(g->fields, "name")));
+    assert_memory_equal(got.name, vectors_text(g->fields, "name"), got.name_length);
+    nbd_put_meta_context(&g->made, &got);
+    return (ssize_t)length;
+}
+
+static ssize_t check_chunk_status(struct golden *g, const uint8_t *bytes, size_t length)
+{
+    uint32_t context;
+    ssize_t used = nbd_get_chunk_status(bytes, length, &context);
+
+    if (used > 0) {
+        assert_int_equal(context, FIELD(g, "context"));
+        nbd_put_chunk_status(&g->made, context);
+    }
+    return used;
+}
+
+static ssize_t check_extent(struct golden *g, const uint8_t *bytes, size_t length)
+{
+    struct nbd_extent extent;
+    ssize_t used = nbd_get_extent(bytes, length, &extent);
+
+    if (used > 0) {
+        assert_int_equal(extent.length, FIELD(g, "length"));
+        assert_int_equal(extent.flags, FIELD(g, "flags"));
+        nbd_put_extent(&g->made, &extent);
+    }
+    return used;
+}
+
 static ssize_t check_chunk_error(struct golden *g, const uint8_t *bytes, size_t length)
 {
     return check_error_of(g, bytes, length, NBD_REPLY_TYPE_ERROR);
@@ -299,6 +337,9 @@ static const struct kind {
     {"chunk", check_chunk, true},
     {"chunk-data", check_chunk_data, true},
     {"chunk-hole", check_chunk_hole, false},
+    {"rep-meta-context", check_meta_context, false},
+    {"chunk-status", check_chunk_status, true},
+    {"extent", check_extent, true},
     {"chunk-error", check_chunk_error, false},
     {"chunk-error-offset", check_chunk_error_offset, false},
 };

@@ -219,7 +219,7 @@ LIE(lie_preferred_small)
 }
 LIE(lie_maximum_small)
 {
-    put_blocks(w, 512, 4096, 2048);
+    put_blocks(w, 4096, 4096, 2048);
 }
 LIE(lie_maximum_tiny)
 {
@@ -439,7 +439,7 @@ static const struct row rows[] = {
     {"smallest block huge", STRUCTURED, lie_block_huge, REASON_BLOCKS},
     {"preferred block odd", STRUCTURED, lie_preferred_odd, REASON_BLOCKS},
     {"preferred below smallest", STRUCTURED, lie_preferred_small, REASON_BLOCKS},
-    {"greatest below preferred", STRUCTURED, lie_maximum_small, REASON_BLOCKS},
+    {"greatest below smallest", STRUCTURED, lie_maximum_small, REASON_BLOCKS},
     {"greatest below a sector", STRUCTURED, lie_maximum_tiny,
      "the far end takes reads of a few bytes only"},
     {"EXPORT_NAME, empty", PLAIN, lie_plain_empty, "the image is empty"},
@@ -468,7 +468,7 @@ static const struct row rows[] = {
     {"NONE that is not last", READY, lie_none_not_last,
      "the far end sent an empty chunk that is not the last"},
     {"NONE with data", READY, lie_none_with_data, REASON_LENGTH},
-    {"block status", READY, lie_block_status, REASON_KIND},
+    {"block status", READY, lie_block_status, REASON_TYPE},
     {"an unknown kind of chunk", READY, lie_unknown_type, REASON_KIND},
     {"data for a flush", READY, lie_data_for_flush, REASON_TYPE},
     {"a hole for a flush", READY, lie_hole_for_flush, REASON_TYPE},
@@ -493,8 +493,10 @@ static void put_lawful(struct bytes_writer *w, enum after after)
         put_reply(w, NBD_OPT_GO, NBD_REP_ERR_UNSUP, 0);
         return;
     }
-    if (after >= STRUCTURED)
+    if (after >= STRUCTURED) {
         put_reply(w, NBD_OPT_STRUCTURED_REPLY, NBD_REP_ACK, 0);
+        put_reply(w, NBD_OPT_SET_META_CONTEXT, NBD_REP_ERR_UNSUP, 0);
+    }
     if (after >= DESCRIBED)
         put_export(w, 65536, NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH);
     if (after >= READY)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The source at the far end of a stream, with a stream that does what the test wants and a real
- * loop for the time-out: life from hello to goodbye, each way it can end, and who hears of it.
+ * The source at the far end of a stream, with a stream and a clock that do what the test wants:
+ * life from hello to goodbye, each way it can end, and who hears of it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,8 +12,8 @@
 
 #include <cmocka.h>
 
-#include "base/loop.h"
 #include "fake-stream.h"
+#include "fake-timer.h"
 #include "proto/nbd.h"
 #include "source/peer.h"
 
@@ -22,19 +22,20 @@
 struct ask {
     struct source_request request;
     struct part parts[2];
+    struct source_extent extents[2];
     uint8_t data[512];
     bool done;
     int error;
 };
 
 struct world {
-    struct loop *loop;
     struct fake_stream stream;
     struct source *source;
     struct source_info info;
     bool ready;
     bool lost;
     bool free_when_lost;
+    bool must_be_freed; /* the stream, when a request is complete */
     enum stream_close why;
     bool orderly;
     char reason[128];
@@ -81,6 +82,7 @@ static void complete(struct source_request *request, int error)
     struct ask *again = the_world->again;
 
     assert_false(ask->done);
+    assert_true(!the_world->must_be_freed || the_world->stream.freed);
     ask->done = true;
     ask->error = error;
     the_world->again = NULL;
@@ -91,8 +93,15 @@ static void complete(struct source_request *request, int error)
 static void submit(struct world *w, struct ask *ask, enum source_op op, uint64_t offset)
 {
     *ask = (struct ask){.request = {.op = op, .offset = offset, .complete = complete}};
-    if (op == SOURCE_READ) {
+    if (op != SOURCE_FLUSH)
         ask->request.length = sizeof ask->data;
+    if (op == SOURCE_WRITE) {
+        memset(ask->data, 0x77, sizeof ask->data);
+        ask->request.data = ask->data;
+    } else if (op == SOURCE_EXTENTS) {
+        ask->request.extents = ask->extents;
+        ask->request.extent_room = 2;
+    } else if (op == SOURCE_READ) {
         /* What goes where within parts is the client's business; that it gets them, is ours. */
         ask->parts[0] = (struct part){ask->data, 100};
         ask->parts[1] = (struct part){ask->data + 100, sizeof ask->data - 100};
@@ -109,8 +118,7 @@ static struct world *new_world(void)
     assert_non_null(w);
     the_world = w;
     fake_stream_init(&w->stream);
-    assert_int_equal(loop_new(&w->loop), 0);
-    assert_int_equal(peer_new(w->loop, &w->stream.stream, &events, w, &w->source), 0);
+    assert_int_equal(peer_new(NULL, &w->stream.stream, &events, w, &w->source), 0);
     return w;
 }
 
@@ -118,7 +126,6 @@ static void end_world(struct world *w)
 {
     source_free(w->source);
     fake_stream_done(&w->stream);
-    loop_free(w->loop);
     free(w);
 }
 
@@ -127,11 +134,14 @@ static void put_reply(struct bytes_writer *w, uint32_t option, uint32_t type, ui
     nbd_put_option_reply(w, &(struct nbd_option_reply){option, type, length});
 }
 
+#define WRITABLE                                                                                   \
+    (NBD_FLAG_SEND_FLUSH | NBD_FLAG_SEND_FUA | NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES)
+
 /* A whole handshake, as a page or a plain old server would do it. */
-static void shake_hands(struct world *w, bool modern, uint32_t block, uint32_t longest)
+static void shake_hands_as(struct world *w, bool modern, uint32_t block, uint32_t longest,
+                           uint16_t flags)
 {
-    const struct nbd_export export = {SIZE, NBD_FLAG_HAS_FLAGS | NBD_FLAG_READ_ONLY |
-                                                (modern ? NBD_FLAG_SEND_FLUSH : 0)};
+    const struct nbd_export export = {SIZE, NBD_FLAG_HAS_FLAGS | flags};
     uint32_t answer = modern ? NBD_REP_ACK : NBD_REP_ERR_UNSUP;
     uint8_t bytes[512];
     struct bytes_writer out = bytes_writer(bytes, sizeof bytes);
@@ -139,6 +149,10 @@ static void shake_hands(struct world *w, bool modern, uint32_t block, uint32_t l
     nbd_put_hello(&out, NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
     put_reply(&out, NBD_OPT_STRUCTURED_REPLY, answer, 0);
     if (modern) {
+        put_reply(&out, NBD_OPT_SET_META_CONTEXT, NBD_REP_META_CONTEXT, 4 + 15);
+        bytes_put_u32(&out, 5);
+        bytes_put(&out, NBD_BASE_ALLOCATION, 15);
+        put_reply(&out, NBD_OPT_SET_META_CONTEXT, NBD_REP_ACK, 0);
         put_reply(&out, NBD_OPT_GO, NBD_REP_INFO, NBD_INFO_EXPORT_SIZE);
         nbd_put_info_export(&out, &export);
         put_reply(&out, NBD_OPT_GO, NBD_REP_INFO, NBD_INFO_BLOCK_SIZE_SIZE);
@@ -151,17 +165,38 @@ static void shake_hands(struct world *w, bool modern, uint32_t block, uint32_t l
     w->stream.sent_length = 0;
 }
 
-static void arrive_data(struct world *w, uint64_t cookie, uint64_t offset, uint32_t length)
+static void shake_hands(struct world *w, bool modern, uint32_t block, uint32_t longest)
+{
+    shake_hands_as(w, modern, block, longest,
+                   NBD_FLAG_READ_ONLY | (modern ? NBD_FLAG_SEND_FLUSH : 0));
+}
+
+static void arrive_chunk(struct world *w, uint64_t cookie, uint64_t offset, uint32_t length,
+                         bool last)
 {
     uint8_t bytes[1024];
     struct bytes_writer out = bytes_writer(bytes, sizeof bytes);
 
-    nbd_put_chunk(&out, &(struct nbd_chunk){NBD_REPLY_FLAG_DONE, NBD_REPLY_TYPE_OFFSET_DATA, cookie,
-                                            8 + length});
+    nbd_put_chunk(&out, &(struct nbd_chunk){last ? NBD_REPLY_FLAG_DONE : 0,
+                                            NBD_REPLY_TYPE_OFFSET_DATA, cookie, 8 + length});
     nbd_put_chunk_data(&out, offset);
     for (uint32_t i = 0; i < length; i++)
         bytes_put_u8(&out, 0x5a);
     fake_stream_arrive(&w->stream, bytes, out.used, 100);
+}
+
+static void arrive_data(struct world *w, uint64_t cookie, uint64_t offset, uint32_t length)
+{
+    arrive_chunk(w, cookie, offset, length, true);
+}
+
+static void arrive_done(struct world *w, uint64_t cookie)
+{
+    uint8_t bytes[NBD_SIMPLE_REPLY_SIZE];
+    struct bytes_writer out = bytes_writer(bytes, sizeof bytes);
+
+    nbd_put_simple_reply(&out, &(struct nbd_simple_reply){.cookie = cookie});
+    fake_stream_arrive(&w->stream, bytes, out.used, 3);
 }
 
 static void arrive_error(struct world *w, uint64_t cookie, uint32_t error)
@@ -209,6 +244,8 @@ static void test_limits_follow_the_far_end(void **state)
         assert_int_equal(w->info.in_flight_max, 64);
         assert_int_equal(w->info.can_flush, cases[i].modern);
         assert_true(w->info.read_only);
+        assert_int_equal(w->info.can_extents, cases[i].modern);
+        assert_false(w->info.can_fua || w->info.can_trim || w->info.can_write_zeroes);
         end_world(w);
     }
 }
@@ -243,6 +280,182 @@ static void test_requests_and_goodbye(void **state)
     source_free(w->source);
     w->source = NULL;
     assert_true(w->asks[2].error == SOURCE_LOST && w->asks[3].error == SOURCE_LOST && !w->lost);
+    end_world(w);
+}
+
+static void test_writes(void **state)
+{
+    struct world *w = new_world();
+    const uint8_t *sent_data;
+    struct nbd_request q;
+
+    (void)state;
+    shake_hands_as(w, true, 1, 65536, WRITABLE);
+    assert_true(!w->info.read_only && w->info.can_flush && w->info.can_fua && w->info.can_trim &&
+                w->info.can_write_zeroes && w->info.can_extents);
+    submit(w, &w->asks[0], SOURCE_WRITE, 1024);
+    q = sent(w, 0);
+    assert_true(q.type == NBD_CMD_WRITE && q.flags == 0 && q.offset == 1024 && q.length == 512);
+    sent_data = w->stream.sent + NBD_REQUEST_SIZE;
+    assert_int_equal(w->stream.sent_length, NBD_REQUEST_SIZE + 512);
+    assert_memory_equal(sent_data, w->asks[0].data, 512);
+    arrive_done(w, q.cookie);
+    assert_true(w->asks[0].done && w->asks[0].error == 0);
+
+    w->stream.sent_length = 0;
+    w->asks[1].request = (struct source_request){.op = SOURCE_WRITE_ZEROES,
+                                                 .fua = true,
+                                                 .no_hole = true,
+                                                 .length = SIZE,
+                                                 .complete = complete};
+    source_submit(w->source, &w->asks[1].request);
+    submit(w, &w->asks[2], SOURCE_TRIM, 512);
+    assert_int_equal(sent(w, 0).type, NBD_CMD_WRITE_ZEROES);
+    assert_int_equal(sent(w, 0).flags, NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_NO_HOLE);
+    assert_int_equal(sent(w, 0).length, SIZE);
+    assert_true(sent(w, 1).type == NBD_CMD_TRIM && sent(w, 1).flags == 0);
+    assert_int_equal(w->stream.sent_length, 2 * NBD_REQUEST_SIZE);
+    arrive_error(w, sent(w, 1).cookie, NBD_ENOSPC);
+    assert_true(w->asks[2].error == -ENOSPC && !w->asks[1].done);
+    end_world(w);
+}
+
+/* What a request lends may be gone once it is complete: by then the stream has let go of it. */
+static void test_a_lost_write_has_left_the_stream(void **state)
+{
+    struct world *w = new_world();
+
+    (void)state;
+    shake_hands_as(w, true, 1, 65536, WRITABLE);
+    w->stream.stuck = true;
+    w->must_be_freed = true;
+    submit(w, &w->asks[0], SOURCE_WRITE, 0);
+    arrive_data(w, 99, 0, 1);
+    assert_true(w->lost && w->asks[0].error == SOURCE_LOST);
+    end_world(w);
+
+    w = new_world();
+    shake_hands_as(w, true, 1, 65536, WRITABLE);
+    w->stream.stuck = true;
+    w->must_be_freed = true;
+    submit(w, &w->asks[0], SOURCE_WRITE, 0);
+    source_close(w->source, STREAM_CLOSE_NORMAL, "");
+    assert_false(w->asks[0].done);
+    source_free(w->source);
+    w->source = NULL;
+    assert_true(!w->lost && w->asks[0].error == SOURCE_LOST);
+    end_world(w);
+}
+
+static void test_extents(void **state)
+{
+    static const struct nbd_extent told[] = {
+        {100, 0}, {28, NBD_STATE_ZERO | NBD_STATE_HOLE}, {384, NBD_STATE_HOLE}};
+    struct world *w = new_world();
+
+    (void)state;
+    shake_hands(w, true, 1, 65536);
+    for (unsigned i = 0; i < 2; i++) {
+        uint8_t bytes[128];
+        struct bytes_writer out = bytes_writer(bytes, sizeof bytes);
+        struct ask *ask = &w->asks[i];
+
+        submit(w, ask, SOURCE_EXTENTS, 4096);
+        assert_true(sent(w, i).type == NBD_CMD_BLOCK_STATUS && sent(w, i).length == 512);
+        /* The first answer is longer than there is room for. */
+        nbd_put_chunk(&out, &(struct nbd_chunk){NBD_REPLY_FLAG_DONE, NBD_REPLY_TYPE_BLOCK_STATUS,
+                                                sent(w, i).cookie, 4 + 8 * (3 - 2 * i)});
+        nbd_put_chunk_status(&out, 5);
+        for (unsigned n = i; n < 3 - i; n++)
+            nbd_put_extent(&out, &told[n]);
+        fake_stream_arrive(&w->stream, bytes, out.used, 5);
+        assert_true(ask->done && ask->error == 0);
+        assert_int_equal(ask->request.extent_count, 2 - i);
+        assert_int_equal(ask->extents[0].length, told[i].length);
+        assert_int_equal(ask->extents[0].zero, i == 1);
+    }
+    assert_true(w->asks[0].extents[1].zero);
+    end_world(w);
+}
+
+static void hear(struct world *w)
+{
+    w->stream.stream.events->heard(w->stream.stream.owner);
+}
+
+static void test_the_handshake_has_its_time(void **state)
+{
+    struct world *w = new_world();
+
+    (void)state;
+    fake_timer_pass(10000);
+    hear(w); /* a word is no handshake */
+    fake_timer_pass(4999);
+    assert_false(w->lost);
+    fake_timer_pass(200);
+    assert_true(w->lost && w->why == STREAM_CLOSE_PROTOCOL);
+    assert_string_equal(w->reason,
+                        "the far end did not finish the NBD handshake within 15 seconds");
+    end_world(w);
+}
+
+static void test_silence_of_one_that_answers_no_words(void **state)
+{
+    struct world *w = new_world();
+
+    (void)state;
+    shake_hands(w, true, 1, 65536);
+    fake_timer_pass(1000000);
+    assert_false(w->lost); /* it was not asked anything */
+    submit(w, &w->asks[0], SOURCE_READ, 0);
+    fake_timer_pass(20000);
+    submit(w, &w->asks[1], SOURCE_READ, 0);
+    fake_timer_pass(4000);
+    arrive_data(w, sent(w, 0).cookie, 0, 512);
+    fake_timer_pass(24999);
+    assert_false(w->lost);
+    fake_timer_pass(200);
+    assert_true(w->lost && !w->orderly && w->why == STREAM_CLOSE_FAILED);
+    assert_string_equal(w->reason, "the far end left a request unanswered for 25 seconds");
+    assert_int_equal(w->asks[1].error, SOURCE_LOST);
+    end_world(w);
+
+    /* The last answer stops the clock. */
+    w = new_world();
+    shake_hands(w, true, 1, 65536);
+    submit(w, &w->asks[0], SOURCE_READ, 0);
+    arrive_data(w, sent(w, 0).cookie, 0, 512);
+    fake_timer_pass(1000000);
+    assert_false(w->lost);
+    end_world(w);
+}
+
+static void test_silence_of_one_that_answers_words(void **state)
+{
+    struct world *w = new_world();
+
+    (void)state;
+    hear(w);
+    shake_hands(w, true, 1, 65536);
+    submit(w, &w->asks[0], SOURCE_READ, 0);
+    for (uint32_t at = 0; at < 512; at += 128) {
+        fake_timer_pass(7999);
+        hear(w);
+        fake_timer_pass(7999);
+        arrive_chunk(w, sent(w, 0).cookie, at, 128, at == 384);
+    }
+    assert_true(w->asks[0].done);
+    assert_false(w->lost);
+    /* Late by a little, since this program was itself held up: it is still there. */
+    fake_timer_pass(8050);
+    assert_false(w->lost);
+    hear(w);
+    fake_timer_pass(7999);
+    assert_false(w->lost);
+    w->free_when_lost = true;
+    fake_timer_pass(200);
+    assert_true(w->lost && !w->orderly && w->why == STREAM_CLOSE_FAILED);
+    assert_string_equal(w->reason, "the far end has been silent for 8 seconds");
     end_world(w);
 }
 
@@ -282,6 +495,7 @@ static void test_an_empty_image_is_refused(void **state)
     (void)state;
     nbd_put_hello(&out, NBD_FLAG_FIXED_NEWSTYLE);
     put_reply(&out, NBD_OPT_STRUCTURED_REPLY, NBD_REP_ACK, 0);
+    put_reply(&out, NBD_OPT_SET_META_CONTEXT, NBD_REP_ERR_UNSUP, 0);
     put_reply(&out, NBD_OPT_GO, NBD_REP_INFO, NBD_INFO_EXPORT_SIZE);
     nbd_put_info_export(&out, &(struct nbd_export){0, NBD_FLAG_HAS_FLAGS});
     put_reply(&out, NBD_OPT_GO, NBD_REP_ACK, 0);
@@ -343,6 +557,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_limits_follow_the_far_end),
         cmocka_unit_test(test_requests_and_goodbye),
+        cmocka_unit_test(test_writes),
+        cmocka_unit_test(test_a_lost_write_has_left_the_stream),
+        cmocka_unit_test(test_extents),
+        cmocka_unit_test(test_the_handshake_has_its_time),
+        cmocka_unit_test(test_silence_of_one_that_answers_no_words),
+        cmocka_unit_test(test_silence_of_one_that_answers_words),
         cmocka_unit_test(test_a_lie_ends_it),
         cmocka_unit_test(test_an_empty_image_is_refused),
         cmocka_unit_test(test_the_line_ends),

@@ -135,7 +135,14 @@ const CODECS: Record<string, Codec> = {
 };
 
 /** Kinds this side neither writes nor reads: the server sends no such thing. */
-const NOT_OURS = new Set(['rep-server', 'chunk-data', 'chunk-error-offset']);
+const NOT_OURS = new Set([
+  'rep-server',
+  'rep-meta-context',
+  'chunk-data',
+  'chunk-status',
+  'extent',
+  'chunk-error-offset',
+]);
 /** The server holds sizes and offsets as numbers: those past 2^53 are out of its world. */
 const isPastNumbers = ({ fields }: Vector) =>
   ['size', 'offset'].some((name) => BigInt((fields?.[name] as string) ?? 0) > 2n ** 53n);
