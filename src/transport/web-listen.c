@@ -3,6 +3,12 @@
  * Listening sockets of our own, so that a bad address gets a sentence with the reason in it, port 0
  * can be told, and accepting can pause when there are connections enough; libwebsockets adopts what
  * is accepted.
+ *
+ * When the system is short of descriptors or memory, what waits stays in the kernel's queue, and
+ * the socket stays readable: so the listener rests for a while instead of trying again at once.
+ *
+ * Sizes of socket buffers are left to the kernel, which widens them as the line needs it; a size
+ * that is set stops that.
  */
 #include "transport/web-listen.h"
 
@@ -22,13 +28,17 @@
 #define BACKLOG 16
 /* How many are accepted before other work gets its turn. */
 #define ACCEPTS_A_TURN 8
+#define REST_MS        1000
 
 struct web_listener {
     int fd;
     struct loop_fd *watch;
     void (*accepted)(void *arg, int take_fd);
     void *arg;
+    struct loop_timer *rest;
     bool wanted;
+    bool resting;
+    bool complained; /* since it last accepted one */
 };
 
 union address {
@@ -53,6 +63,33 @@ static socklen_t address_of(const struct web_listen *where, union address *out)
     return 0;
 }
 
+static void listener_watch(struct web_listener *l)
+{
+    loop_fd_set(l->watch, l->wanted && !l->resting ? LOOP_READ : 0);
+}
+
+static void listener_rested(void *arg)
+{
+    struct web_listener *l = arg;
+
+    l->resting = false;
+    listener_watch(l);
+}
+
+/* Every other error is of the one connection, which is gone with it. */
+static void listener_failed(struct web_listener *l, int error)
+{
+    if (error != EMFILE && error != ENFILE && error != ENOBUFS && error != ENOMEM)
+        return;
+    if (!l->complained)
+        log_warn("the page's server cannot take a connection: %s; trying again every second",
+                 strerror(error));
+    l->complained = true;
+    l->resting = true;
+    listener_watch(l);
+    loop_timer_set(l->rest, REST_MS);
+}
+
 static void listener_ready(void *arg, unsigned events)
 {
     struct web_listener *l = arg;
@@ -62,8 +99,11 @@ static void listener_ready(void *arg, unsigned events)
     for (int i = 0; i < ACCEPTS_A_TURN && l->wanted; i++) {
         int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-        if (fd < 0)
+        if (fd < 0) {
+            listener_failed(l, errno);
             return;
+        }
+        l->complained = false;
         /* Requests are small and waited for: none is held back to be sent with the next. */
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         l->accepted(l->arg, fd);
@@ -119,6 +159,8 @@ int web_listener_new(struct loop *loop, const struct web_listen *where,
         l->wanted = true;
         l->fd = r = length > 0 ? listener_socket(&address, length) : -EINVAL;
         if (r >= 0)
+            r = loop_timer_new(loop, listener_rested, l, &l->rest);
+        if (r >= 0)
             r = loop_fd_new(loop, l->fd, LOOP_READ, listener_ready, l, &l->watch);
     }
     if (r < 0) {
@@ -137,13 +179,14 @@ int web_listener_new(struct loop *loop, const struct web_listen *where,
 void web_listener_want(struct web_listener *l, bool on)
 {
     l->wanted = on;
-    loop_fd_set(l->watch, on ? LOOP_READ : 0);
+    listener_watch(l);
 }
 
 void web_listener_free(struct web_listener *l)
 {
     if (!l)
         return;
+    loop_timer_free(l->rest);
     loop_fd_free(l->watch);
     if (l->fd >= 0)
         close(l->fd);

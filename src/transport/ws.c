@@ -7,7 +7,9 @@
  * mean nothing. What goes this way is small (requests), so the copy costs nothing that counts. Text
  * messages remember after how many outs they were told, and go out at that place.
  *
- * Receiving. Pieces go up as libwebsockets gives them; nothing is ever put together.
+ * Receiving. Pieces go up as libwebsockets gives them, from the buffer it has read them into;
+ * nothing is ever put together. A far end that is held back for longer than web.c's keepalive
+ * allows counts as dead, for its pongs are held back as well.
  *
  * Life. The owner holds the stream until stream_free(), libwebsockets holds it until
  * LWS_CALLBACK_CLOSED, and `busy` holds it while an event is under way; the last one frees it. So

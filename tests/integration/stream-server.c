@@ -89,6 +89,13 @@ static void on_data(void *owner, const uint8_t *bytes, size_t length)
         log_error("data came while it was not wanted");
         abort();
     }
+    if (mode_is(f, "sink"))
+        return;
+    if (mode_is(f, "hold")) {
+        f->paused = true;
+        stream_want_data(f->stream, false);
+        return;
+    }
     if (mode_is(f, "free")) {
         send_copy(f, bytes, length);
         far_end_free(f);
@@ -133,6 +140,11 @@ static void on_timer(void *arg)
 {
     struct far_end *f = arg;
 
+    if (mode_is(f, "sink")) {
+        stream_tell(f->stream, "{\"state\":\"tick\"}");
+        loop_timer_set(f->timer, 10);
+        return;
+    }
     f->paused = false;
     stream_want_data(f->stream, true);
 }
@@ -181,6 +193,8 @@ static void open_slot(void *owner, unsigned slot, struct stream *stream,
     snprintf(f->mode, sizeof f->mode, "%s", offer->name);
     stream_own(stream, &events, f);
     stream_tell(stream, "{\"state\":\"opening\"}");
+    if (mode_is(f, "sink"))
+        loop_timer_set(f->timer, 10);
     if (mode_is(f, "busy")) {
         stream_close(stream, STREAM_CLOSE_BUSY, "Slot is in use");
         far_end_free(f);

@@ -2,12 +2,15 @@
 """The stream over a WebSocket at its worst moments, with stream-server as its owner: what
 base/stream.h promises must hold when calls come from inside events and when nobody reads."""
 import os
+import resource
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from harness import wait_until
-from ws_client import BINARY, CLOSE, PING, PONG, TEXT, Closed, WebSocket, frame
+from ws_client import BINARY, CLOSE, PING, PONG, TEXT, Closed, Raw, WebSocket, frame, response
 
 
 @pytest.fixture
@@ -54,6 +57,63 @@ def test_pauses(server):
     with connect(server, "pauses") as ws:
         ws.send(b"".join(frame(BINARY, data[at:at + 5000]) for at in range(0, len(data), 5000)))
         assert ws.binary(len(data)) == data
+
+
+def test_held_back(server):
+    """While data is not wanted the socket is not read: the page fills the kernel's buffers, not the
+    device's memory, and the device goes on with others."""
+    with connect(server, "hold") as ws:
+        ws.send(frame(BINARY, b"x"))
+        before = server.rss_kib()
+        ws.socket.settimeout(2)
+        piece, sent = frame(BINARY, bytes(1 << 20)), 0
+        with pytest.raises(TimeoutError):
+            while sent < 512:
+                ws.socket.sendall(piece)
+                sent += 1
+        assert server.rss_kib() < before + 4096
+        with connect(server, "echo") as other:
+            other.send(frame(BINARY, b"y"))
+            assert other.binary(1) == b"y"
+
+
+def test_words_go_out_while_megabytes_come_in(server):
+    with connect(server, "sink") as ws:
+        enough = threading.Event()
+        piece = frame(BINARY, bytes(1 << 20))
+
+        def flood():
+            while not enough.is_set():
+                ws.send(piece)
+        sender = threading.Thread(target=flood, daemon=True)
+        sender.start()
+        for _ in range(50):
+            assert ws.message() == (TEXT, b'{"state":"tick"}')
+        assert sender.is_alive()
+        enough.set()
+        sender.join(10)
+        assert not sender.is_alive()
+
+
+def test_no_descriptors_left(server):
+    """What cannot be accepted waits, and does not keep the processor busy meanwhile."""
+    def seconds():
+        return sum(map(int, Path(f"/proc/{server.pid}/stat").read_text().split()[13:15])) / 100
+    with connect(server, "echo") as ws:
+        limits = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (server.fd_count(), limits[1]))
+        with Raw(server.port) as raw:
+            raw.send(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode())
+            server.wait_for("cannot take a connection: Too many open files; trying again")
+            start, used = time.monotonic(), seconds()
+            while time.monotonic() < start + 1.5:  # longer than it rests, and not idle ourselves
+                ws.send(frame(BINARY, b"x"))
+                assert ws.binary(1) == b"x"
+                time.sleep(0.05)
+            assert seconds() - used < 0.7
+            resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
+            assert response(raw)[2] == b"page"
+        assert server.text().count("cannot take a connection") == 1
 
 
 def test_bytes_before_the_answer(server):
