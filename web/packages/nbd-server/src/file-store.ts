@@ -2,9 +2,10 @@
 /**
  * Serves a File that the person chose, and notices when it is no longer the file they chose.
  *
- * Reading a blob costs the same fixed time whether it gives 4 KiB or 4 MiB, so the file is read in
- * aligned blocks of 1 to 4 MiB, of which the last few are kept, and on sequential access the
- * next one is read ahead. Misses on the same block share one read.
+ * Reading a blob costs the same fixed time whether it gives 4 KiB or 256 KiB, and half as much a byte
+ * in 8 MiB as in 2 MiB. So a read that jumps takes a small aligned extent of the file, and one that
+ * goes on where an extent ends takes the next, twice as long, and has the one after that read ahead.
+ * The extents used last are kept. Misses on the same extent share one read.
  *
  * A file can change underneath. Browsers differ in how that shows: an error, an empty buffer with no
  * error, or nothing but another size or date. Every block read is checked for all of these, before
@@ -39,24 +40,39 @@ export class FileChangedError extends Error {
 }
 
 export interface FileStoreOptions {
-  /** Bytes a block: 1 to 4 MiB are sensible. Default: 2 MiB. */
-  blockSize?: number;
-  /** Blocks kept: 8 to 16 are sensible. Default: 12. */
-  maxBlocks?: number;
+  /** Bytes read at least, and at a jump; extents are aligned to it. Default: 256 KiB. */
+  minRead?: number;
+  /** Bytes read at most, where access is sequential: `minRead` times a power of two. Default: 8 MiB. */
+  maxRead?: number;
+  /** Bytes kept. Default: 32 MiB. */
+  memory?: number;
   /** Called once, at the first sign that the file has changed. Reads fail from then on. */
   onChanged?: (error: FileChangedError) => void;
 }
+
+/** A part of the file, read or being read. */
+interface Extent {
+  readonly start: number;
+  readonly end: number;
+  /** It goes on where another one ended: somebody reads this file in order here. */
+  readonly isRun: boolean;
+  readonly bytes: Promise<Uint8Array>;
+}
+
+const KiB = 1024;
+const MiB = 1024 * KiB;
 
 export class FileStore implements BlockStore {
   readonly size: number;
   readonly #file: FileLike;
   readonly #date: number | undefined;
-  readonly #blockSize: number;
-  readonly #maxBlocks: number;
+  readonly #minRead: number;
+  readonly #maxRead: number;
+  readonly #memory: number;
   readonly #onChanged: ((error: FileChangedError) => void) | undefined;
-  /** Blocks read or being read, the least recently used first. */
-  readonly #blocks = new Map<number, Promise<Uint8Array>>();
-  #lastBlock = -1;
+  /** The least recently used first. They never overlap. */
+  #extents: Extent[] = [];
+  #kept = 0;
   #lastEnd = 0;
   #dead: FileChangedError | undefined;
 
@@ -64,32 +80,61 @@ export class FileStore implements BlockStore {
     this.#file = file;
     this.size = file.size;
     this.#date = file.lastModified;
-    this.#blockSize = options.blockSize ?? 2 * 1024 * 1024;
-    this.#maxBlocks = options.maxBlocks ?? 12;
+    this.#minRead = options.minRead ?? 256 * KiB;
+    this.#maxRead = options.maxRead ?? 8 * MiB;
+    this.#memory = options.memory ?? 32 * MiB;
     this.#onChanged = options.onChanged;
   }
 
   /** @throws FileChangedError, and nothing else, once the file is not what it was */
   async read(offset: number, target: Uint8Array): Promise<number> {
+    if (this.#dead) throw this.#dead;
     const end = offset + target.length;
-    const first = Math.floor(offset / this.#blockSize);
-    const last = Math.floor(Math.max(offset, end - 1) / this.#blockSize);
-    const isSequential = offset === this.#lastEnd || first === this.#lastBlock + 1;
-    this.#lastBlock = last;
+    const goesOn = offset === this.#lastEnd;
     this.#lastEnd = end;
-    const blocks: Promise<Uint8Array>[] = [];
-    for (let index = first; index <= last; index++) blocks.push(this.#block(index));
-    if (isSequential && (last + 1) * this.#blockSize < this.size) {
-      this.#block(last + 1).catch(() => {}); // whoever reads it for its own sake will hear of it
+    const extents: Extent[] = [];
+    for (let at = offset; at < end; at = extents.at(-1)?.end ?? end) {
+      extents.push(this.#extentAt(at, end));
+    }
+    const last = extents.at(-1);
+    if (last && (goesOn || last.isRun) && last.end < this.size) {
+      // Whoever reads it for its own sake will hear of an error.
+      this.#extentAt(last.end, last.end + 1).bytes.catch(() => {});
     }
     let at = offset;
-    for (const block of await Promise.all(blocks)) {
-      const from = at % this.#blockSize;
-      const part = block.subarray(from, from + end - at);
+    for (const [i, bytes] of (await Promise.all(extents.map(({ bytes }) => bytes))).entries()) {
+      const { start = 0 } = extents[i] ?? {};
+      const part = bytes.subarray(at - start, end - start);
       target.set(part, at - offset);
       at += part.length;
     }
     return at - offset;
+  }
+
+  /** The extent that holds the byte at `at`, which a read up to `end` needs; begun if there is none. */
+  #extentAt(at: number, end: number): Extent {
+    const index = this.#extents.findIndex((one) => one.start <= at && at < one.end);
+    const known = index < 0 ? undefined : this.#extents.splice(index, 1)[0];
+    const extent = known ?? this.#begin(at, end);
+    this.#extents.push(extent);
+    return extent;
+  }
+
+  #begin(at: number, end: number): Extent {
+    const before = this.#extents.find((one) => one.end <= at && at - one.end < this.#minRead);
+    const start = before?.end ?? Math.floor(at / this.#minRead) * this.#minRead;
+    let length = this.#minRead;
+    const wanted = before ? 2 * (before.end - before.start) : end - start;
+    while (length < Math.min(wanted, this.#maxRead)) length *= 2;
+    let stop = Math.min(start + length, this.size);
+    for (const one of this.#extents) if (one.start > at) stop = Math.min(stop, one.start);
+    const bytes = this.#readFile(start, stop);
+    this.#kept += stop - start;
+    while (this.#kept > this.#memory && this.#extents.length > 1) {
+      const oldest = this.#extents.shift();
+      if (oldest) this.#kept -= oldest.end - oldest.start;
+    }
+    return { start, end: stop, isRun: before !== undefined, bytes };
   }
 
   /** Whether it is still the file that was chosen, asked of the file itself and not of the cache. */
@@ -101,24 +146,6 @@ export class FileStore implements BlockStore {
       return false;
     }
     return true;
-  }
-
-  #block(index: number): Promise<Uint8Array> {
-    if (this.#dead) return Promise.reject(this.#dead);
-    const known = this.#blocks.get(index);
-    const block = known ?? this.#fetch(index);
-    this.#blocks.delete(index);
-    this.#blocks.set(index, block);
-    for (const oldest of this.#blocks.keys()) {
-      if (this.#blocks.size <= this.#maxBlocks) break;
-      this.#blocks.delete(oldest);
-    }
-    return block;
-  }
-
-  async #fetch(index: number): Promise<Uint8Array> {
-    const start = index * this.#blockSize;
-    return this.#readFile(start, Math.min(start + this.#blockSize, this.size));
   }
 
   async #readFile(start: number, end: number): Promise<Uint8Array> {
@@ -151,7 +178,7 @@ export class FileStore implements BlockStore {
   #changed(sign: FileChangeSign, message: string, cause?: unknown): FileChangedError {
     if (this.#dead) return this.#dead;
     this.#dead = new FileChangedError(sign, message, cause);
-    this.#blocks.clear();
+    this.#extents = [];
     this.#onChanged?.(this.#dead);
     return this.#dead;
   }

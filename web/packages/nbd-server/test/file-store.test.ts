@@ -30,7 +30,7 @@ class FakeFile implements FileLike {
 }
 
 const image = counting(1000);
-const small = { blockSize: 64, maxBlocks: 4 };
+const small = { minRead: 64, maxRead: 64, memory: 256 };
 
 async function read(store: FileStore, offset: number, length: number): Promise<Uint8Array> {
   const target = new Uint8Array(length);
@@ -71,6 +71,52 @@ describe('reading', () => {
       [448, 512],
       [960, 1000],
     ]);
+  });
+
+  test('reads more at once the longer it goes on in order, up to a limit', async () => {
+    const file = new FakeFile(image);
+    const store = new FileStore(file, { minRead: 32, maxRead: 256, memory: 1024 });
+    for (let at = 0; at < 1000; at += 20) {
+      expect(await read(store, at, 20)).toEqual(image.subarray(at, at + 20));
+    }
+    expect(file.slices).toEqual([
+      [0, 32],
+      [32, 96],
+      [96, 224],
+      [224, 480],
+      [480, 736],
+      [736, 992],
+      [992, 1000],
+    ]);
+  });
+
+  test('several readers in order do not disturb each other, nor read anything twice', async () => {
+    const file = new FakeFile(image);
+    const store = new FileStore(file, { minRead: 32, maxRead: 256, memory: 1024 });
+    for (let at = 0; at < 500; at += 20) {
+      await Promise.all([read(store, at, 20), read(store, 500 + at, 20)]);
+    }
+    const total = file.slices.reduce((sum, [start, end]) => sum + end - start, 0);
+    expect(total).toBe(1000);
+    expect(file.slices.length).toBeLessThan(14);
+  });
+
+  test('a long read at a jump is one read of the file', async () => {
+    const file = new FakeFile(image);
+    const store = new FileStore(file, { minRead: 32, maxRead: 256, memory: 1024 });
+    await read(store, 320, 128);
+    expect(file.slices).toEqual([[320, 448]]);
+  });
+
+  test('what is kept stays within its memory', async () => {
+    const file = new FakeFile(image);
+    const store = new FileStore(file, { minRead: 32, maxRead: 128, memory: 256 });
+    for (let at = 0; at < 1000; at += 20) await read(store, at, 20);
+    const before = file.slices.length;
+    await read(store, 900, 20);
+    expect(file.slices).toHaveLength(before);
+    await read(store, 10, 1);
+    expect(file.slices).toHaveLength(before + 1);
   });
 
   test('keeps the blocks used last', async () => {
@@ -135,6 +181,17 @@ describe('a file that changes', () => {
     };
     expect(await read(store, 0, 64)).toEqual(image.subarray(0, 64));
     await expect.poll(() => store.read(10, new Uint8Array(1)).catch((e) => e.sign)).toBe('date');
+  });
+
+  test('is found when asked for, though all that is read is kept', async () => {
+    const file = new FakeFile(image);
+    const heard: FileChangedError[] = [];
+    const store = new FileStore(file, { onChanged: (error) => heard.push(error) });
+    await read(store, 0, 1000);
+    expect(await store.verify()).toBe(true);
+    file.broken = unreadable;
+    expect(await store.verify()).toBe(false);
+    expect(heard.map(({ sign }) => sign)).toEqual(['unreadable']);
   });
 
   test('is EIO for the read, and the server goes on answering EIO', async () => {

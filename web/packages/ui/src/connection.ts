@@ -23,6 +23,11 @@ const SILENT_TICKS_MAX_ONCE = 70;
 const DOUBT_TICKS = 5;
 /** After its goodbye the device closes the socket, with its reason. If it does not, we do. */
 const GOODBYE_WAIT = 5000;
+/**
+ * A browser takes memory of its own for each message, and for those of more than about a quarter of a
+ * MiB anew from the system: sending a MiB in one costs half as much again as in four.
+ */
+const MESSAGE_MAX = 264 * 1024; // a reply of 256 KiB with its heads is one message
 const ALIVE = '{"alive":true}';
 
 export interface Close {
@@ -119,6 +124,7 @@ export class Connection {
       socket: this.#socket,
       store: this.#options.store,
       description: this.#options.name,
+      maxMessage: MESSAGE_MAX,
       onRead: this.#options.onRead,
       onEnd: ({ kind, message }) => {
         if (kind === 'protocol') this.leave('protocol', CLOSE_PROTOCOL, message);

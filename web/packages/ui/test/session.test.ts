@@ -356,7 +356,7 @@ describe('a session', () => {
     const { session } = await kept();
     vi.setSystemTime(Date.now() + 60_000);
     session.retry();
-    await vi.advanceTimersByTimeAsync(3100);
+    await vi.advanceTimersByTimeAsync(4000);
     expect(states().at(-1)).toBe('absent');
     expect(FakeSocket.count).toBe(2);
   });
