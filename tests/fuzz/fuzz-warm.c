@@ -69,25 +69,46 @@ static uint64_t larger(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* Shows [from, to) from memory of exactly the length shown at once. */
+static bool is_zero(const struct medium *m, uint64_t from, uint64_t to)
+{
+    for (unsigned i = 0; i < m->count; i++) {
+        if (m->runs[i].offset < to && m->runs[i].offset + m->runs[i].length > from)
+            return false;
+    }
+    return true;
+}
+
+/* Shows what is at `from` from memory of exactly its length. */
+static void show_piece(struct warm *w, const struct medium *m, uint64_t from, uint32_t length)
+{
+    uint8_t *bytes = calloc(1, length);
+
+    require(bytes);
+    for (unsigned i = 0; i < m->count; i++) {
+        const struct run *r = &m->runs[i];
+
+        for (uint64_t at = larger(from, r->offset);
+             at < from + length && at < r->offset + r->length; at++)
+            bytes[at - from] = r->bytes[at - r->offset];
+    }
+    warm_saw(w, from, bytes, length);
+    free(bytes);
+}
+
 static void show(struct warm *w, const struct medium *m, uint64_t from, uint64_t to)
 {
-    uint32_t cut = m->cut ? m->cut : (uint32_t)(to - from);
+    while (from < to) {
+        uint32_t page = to - from < 2048 ? (uint32_t)(to - from) : 2048;
+        uint32_t cut = m->cut && m->cut < page ? m->cut : page;
 
-    for (; from < to; from += cut) {
-        uint32_t length = to - from < cut ? (uint32_t)(to - from) : cut;
-        uint8_t *bytes = calloc(1, length);
-
-        require(bytes);
-        for (unsigned i = 0; i < m->count; i++) {
-            const struct run *r = &m->runs[i];
-
-            for (uint64_t at = larger(from, r->offset);
-                 at < from + length && at < r->offset + r->length; at++)
-                bytes[at - from] = r->bytes[at - r->offset];
+        if (is_zero(m, from, from + page)) {
+            warm_saw(w, from, NULL, page);
+            from += page;
+            continue;
         }
-        warm_saw(w, from, bytes, length);
-        free(bytes);
+        for (uint32_t at = 0; at < page; at += cut)
+            show_piece(w, m, from + at, page - at < cut ? page - at : cut);
+        from += page;
     }
 }
 
