@@ -10,6 +10,11 @@
  * has said that all is removed, because the kernel reads through it on both ways. `stopped` is told
  * only then (or when the helper is lost, whose next start removes what is left).
  *
+ * The device outlives its socket: a platterd that dies or is replaced leaves the drive standing,
+ * and the next one gives the kernel a socket of its own (adopt). Everything after that is the same,
+ * so both ways begin in ATTACHING. A machine that ejected in between is told of as one that ejects
+ * now.
+ *
  * A size that is not a whole number of sectors: the drive ends with the last whole one, as the
  * kernel's own loop devices do. A drive has no parts of sectors, and the image's tail was not
  * reachable on any drive it came from. An image without one whole sector is refused.
@@ -34,8 +39,8 @@
 
 enum state {
     IDLE,
-    FAILING, /* the start failed before the helper was asked; `stopped` is on its way */
-    ATTACHING,
+    FAILING,   /* the start failed before the helper was asked; `stopped` is on its way */
+    ATTACHING, /* or adopting */
     ATTACHED,
     DETACHING,
 };
@@ -168,7 +173,13 @@ static void attach_done(void *arg, const struct priv_reply *reply)
 
     if (k->state != ATTACHING)
         return; /* called off: the detach behind it ends the matter */
-    if (reply->error < 0) {
+    if (reply->error == -ENOMEDIUM) {
+        /* Nothing is left of the drive; it remains to tell why. */
+        if (k->conn)
+            nbd_conn_close(k->conn);
+        k->conn = NULL;
+        k->ejected = true;
+    } else if (reply->error < 0) {
         blame(k, reply->error, reply->reason);
         finish(k);
         return;
@@ -239,9 +250,14 @@ static int open_conn(struct kernel_export *k, struct engine *engine, int *theirs
     return 0;
 }
 
-static void kernel_start(struct export *e, const struct medium *medium, struct engine *engine)
+/* What priv_attach() and priv_adopt() have in common. */
+typedef void present_call(struct priv *priv, unsigned slot, const struct medium *medium,
+                          int take_fd, void (*done)(void *arg, const struct priv_reply *reply),
+                          void *arg);
+
+static void begin(struct kernel_export *k, const struct medium *medium, struct engine *engine,
+                  present_call *present)
 {
-    struct kernel_export *k = of(e);
     int theirs = -1;
     int r;
 
@@ -266,7 +282,26 @@ static void kernel_start(struct export *e, const struct medium *medium, struct e
     }
     k->state = ATTACHING;
     priv_watch_slot(k->priv, k->slot, &k->watch);
-    priv_attach(k->priv, k->slot, &k->medium, theirs, attach_done, k);
+    present(k->priv, k->slot, &k->medium, theirs, attach_done, k);
+}
+
+static void kernel_start(struct export *e, const struct medium *medium, struct engine *engine)
+{
+    begin(of(e), medium, engine, priv_attach);
+}
+
+static void kernel_adopt(struct export *e, const struct medium *medium, struct engine *engine)
+{
+    begin(of(e), medium, engine, priv_adopt);
+}
+
+/* Errors cut the readahead of the file that the gadget has open, and it opens it again. */
+static void kernel_reload(struct export *e)
+{
+    struct kernel_export *k = of(e);
+
+    if (k->state == ATTACHED)
+        priv_reload(k->priv, k->slot, NULL, NULL);
 }
 
 static void kernel_stop(struct export *e, bool link_alive)
@@ -292,6 +327,8 @@ const struct export_ops export_kernel = {
     .new = kernel_new,
     .grace_max = GRACE_MAX,
     .start = kernel_start,
+    .adopt = kernel_adopt,
+    .reload = kernel_reload,
     .stop = kernel_stop,
     .describe = kernel_describe,
     .free = kernel_free,

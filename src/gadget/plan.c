@@ -94,7 +94,6 @@ void plan_up(const struct plan_wanted *w, struct plan *out)
     struct plan_step *step;
 
     out->count = 0;
-    add(out, w->slot, PLAN_MAKE_DIR, PLAN_PART_GADGET);
     add_identity(out, w->slot);
     add(out, w->slot, PLAN_MAKE_DIR, PLAN_PART_CONFIG);
     add(out, w->slot, PLAN_MAKE_DIR, PLAN_PART_CONFIG_STRINGS);

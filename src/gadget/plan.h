@@ -78,7 +78,8 @@ void plan_path(unsigned slot, enum plan_part part, char out[PLAN_PATH_MAX]);
 /* The gadget's name, which is also how the nbd device is marked as the slot's: "platter-0". */
 void plan_name(unsigned slot, char out[PLAN_TEXT_MAX]);
 
-/* From nothing: plan_down() comes first wherever something was seen. */
+/* From the gadget's own directory, empty: whoever has made that has the slot, so it is not part of
+ * the plan. plan_down() comes first wherever more was seen. */
 void plan_up(const struct plan_wanted *wanted, struct plan *out);
 
 /*

@@ -13,12 +13,10 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <poll.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -31,12 +29,14 @@
 #include "priv/keeper.h"
 #include "priv/listener.h"
 #include "priv/ops-gadget.h"
+#include "priv/place.h"
 #include "priv/record.h"
 #include "priv/worker.h"
 
 #define CLIENTS_MAX   8
 #define WATCH_EVERY   1000  /* ms between looks at drives that should stand */
 #define STOP_PATIENCE 10000 /* ms an orderly stop may take */
+#define ACCEPT_REST   1000  /* ms to leave callers alone when there is no descriptor for one */
 
 struct client {
     int fd; /* -1: no such client */
@@ -44,7 +44,8 @@ struct client {
 };
 
 struct helper_slot {
-    int lock; /* -1: not held */
+    int lock;   /* -1: not held */
+    int socket; /* the kernel's end of the line, or -1: kept to be told from its successor */
     struct worker main;
     enum keeper_job main_job;
     struct worker cut;
@@ -62,6 +63,7 @@ struct helper {
     uid_t user;
     int next_number;
     uint64_t next_watch;
+    uint64_t next_accept;
     uint64_t stop_by; /* UINT64_MAX: not stopping */
     struct client clients[CLIENTS_MAX];
     struct helper_slot slots[CONFIG_SLOTS_MAX];
@@ -102,25 +104,52 @@ static void helper_release(void *arg, unsigned slot)
 
     close(h->slots[slot].lock);
     h->slots[slot].lock = -1;
+    if (h->slots[slot].socket >= 0)
+        close(h->slots[slot].socket);
+    h->slots[slot].socket = -1;
 }
 
-static int helper_start(void *arg, unsigned slot, enum keeper_job job, const struct privmsg *attach,
+/* Keeps the socket that a job connects beside that job, and gives up the one it replaces. */
+static int start_with_socket(struct helper_slot *s, const struct worker_job *what, int take_fd)
+{
+    int kept = fcntl(take_fd, F_DUPFD_CLOEXEC, 0);
+    int r;
+
+    if (kept < 0) {
+        r = -errno;
+        close(take_fd);
+        return r;
+    }
+    r = worker_start(&s->main, what, take_fd, s->socket);
+    if (r < 0) {
+        close(kept);
+        return r;
+    }
+    if (s->socket >= 0)
+        close(s->socket);
+    s->socket = kept;
+    return 0;
+}
+
+static int helper_start(void *arg, unsigned slot, enum keeper_job job, const struct privmsg *m,
                         int take_fd)
 {
     struct helper *h = arg;
+    struct helper_slot *s = &h->slots[slot];
     struct worker_job what = {
         .job = job,
         .slot = slot,
         .config = &h->config.slots[slot],
         .state_dir = h->config.helper_state_dir,
+        .restart_grace = h->config.restart_grace,
     };
 
-    if (attach)
-        what.attach = *attach;
-    if (job != KEEPER_CUT)
-        h->slots[slot].main_job = job;
-    return worker_start(job == KEEPER_CUT ? &h->slots[slot].cut : &h->slots[slot].main, &what,
-                        take_fd);
+    if (m)
+        what.attach = *m;
+    if (job == KEEPER_CUT)
+        return worker_start(&s->cut, &what, -1, -1);
+    s->main_job = job;
+    return m ? start_with_socket(s, &what, take_fd) : worker_start(&s->main, &what, -1, -1);
 }
 
 static void helper_kill(void *arg, unsigned slot)
@@ -133,13 +162,21 @@ static void helper_kill(void *arg, unsigned slot)
 
 static void client_drop(struct helper *h, struct client *c)
 {
+    enum slot_state before[CONFIG_SLOTS_MAX];
     int number = c->number;
 
     if (c->fd < 0)
         return;
     close(c->fd);
     c->fd = -1;
+    for (unsigned n = 0; n < h->config.slot_count; n++)
+        before[n] = keeper_state(h->keeper, n);
     keeper_client_gone(h->keeper, number, now_ms());
+    for (unsigned n = 0; n < h->config.slot_count; n++) {
+        if (before[n] != SLOT_ORPHANED && keeper_state(h->keeper, n) == SLOT_ORPHANED)
+            log_warn("slot %u: platterd is gone: its drive is kept for %u s, for the next one", n,
+                     h->config.restart_grace);
+    }
 }
 
 static void helper_send(void *arg, int client, const struct privmsg *m)
@@ -173,6 +210,11 @@ static void client_accept(struct helper *h)
 {
     int fd = listener_accept(h->listener, h->user);
 
+    if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
+        /* It stays in the queue, and asking again at once would not help. */
+        log_error("cannot take a connection: %s", strerror(-fd));
+        h->next_accept = now_ms() + ACCEPT_REST;
+    }
     if (fd < 0)
         return;
     for (size_t i = 0; i < CLIENTS_MAX; i++) {
@@ -212,6 +254,10 @@ static const char *job_name(enum keeper_job job)
     switch (job) {
     case KEEPER_ATTACH:
         return "attach";
+    case KEEPER_ADOPT:
+        return "takeover";
+    case KEEPER_RELOAD:
+        return "reload";
     case KEEPER_TEARDOWN_ALIVE:
     case KEEPER_TEARDOWN_DEAD:
         return "teardown";
@@ -221,22 +267,30 @@ static const char *job_name(enum keeper_job job)
     return "job";
 }
 
+static bool is_teardown(enum keeper_job job)
+{
+    return job == KEEPER_TEARDOWN_ALIVE || job == KEEPER_TEARDOWN_DEAD;
+}
+
 static void worker_over(struct helper *h, unsigned n, struct worker *w, enum keeper_job job,
                         int status)
 {
     struct helper_slot *s = &h->slots[n];
     struct keeper_result result;
-    bool called_off = job == KEEPER_ATTACH && keeper_state(h->keeper, n) == SLOT_DETACHING;
+    bool called_off = !is_teardown(job) && keeper_state(h->keeper, n) == SLOT_DETACHING;
+    bool builds = job == KEEPER_ATTACH || job == KEEPER_ADOPT;
 
     worker_collect(w, status, &result);
     if (result.error < 0 && !called_off)
         log_error("slot %u: %s failed: %s", n, job_name(job), result.reason);
     keeper_job_ended(h->keeper, n, job, &result, now_ms());
-    if (job == KEEPER_ATTACH && keeper_state(h->keeper, n) == SLOT_ATTACHED) {
+    if (builds && keeper_state(h->keeper, n) == SLOT_ATTACHED) {
         ops_gadget_init(&s->drive, h->config.helper_state_dir, n);
         s->misses = 0;
         s->told = true;
-        log_info("slot %u: /dev/nbd%u is a USB drive on %s", n, result.device, s->drive.record.udc);
+        log_info("slot %u: /dev/nbd%u is %s USB drive on %s", n, result.device,
+                 job == KEEPER_ADOPT ? "another platterd's now, and still a" : "a",
+                 s->drive.record.udc);
     } else if (keeper_state(h->keeper, n) == SLOT_FREE && s->told) {
         s->told = false;
         log_info("slot %u: empty", n);
@@ -319,6 +373,8 @@ static int wait_ms(const struct helper *h, uint64_t now)
         next = h->next_watch;
     if (h->stop_by < next)
         next = h->stop_by;
+    if (h->next_accept > now && h->next_accept < next)
+        next = h->next_accept;
     if (next == UINT64_MAX)
         return -1;
     return next <= now ? 0 : (int)(next - now);
@@ -326,15 +382,15 @@ static int wait_ms(const struct helper *h, uint64_t now)
 
 static void loop_once(struct helper *h)
 {
+    uint64_t now = now_ms();
     struct pollfd polled[CLIENTS_MAX + 2] = {
         {.fd = h->signals, .events = POLLIN},
-        {.fd = h->listener, .events = POLLIN},
+        {.fd = now < h->next_accept ? -1 : h->listener, .events = POLLIN},
     };
-    uint64_t now;
 
     for (size_t i = 0; i < CLIENTS_MAX; i++)
         polled[i + 2] = (struct pollfd){.fd = h->clients[i].fd, .events = POLLIN};
-    if (poll(polled, CLIENTS_MAX + 2, wait_ms(h, now_ms())) < 0)
+    if (poll(polled, CLIENTS_MAX + 2, wait_ms(h, now)) < 0)
         return;
     if (polled[0].revents)
         signals_read(h);
@@ -366,71 +422,6 @@ static int helper_run(struct helper *h)
 
 /* ---- beginning ---- */
 
-static int find_user(const char *name, uid_t *out)
-{
-    const struct passwd *user = getpwnam(name);
-    char *end;
-    unsigned long number = strtoul(name, &end, 10);
-
-    if (user)
-        *out = user->pw_uid;
-    else if (name[0] != '\0' && *end == '\0')
-        *out = (uid_t)number;
-    else
-        return -ENOENT;
-    return 0;
-}
-
-/* Makes the directory if it must, and says why it cannot be used, if so. */
-static int take_directory(const char *path)
-{
-    int r = mkdir(path, 0755) < 0 && errno != EEXIST ? -errno : 0;
-
-    if (r == 0)
-        r = record_check_directory(path);
-    if (r == -EPERM)
-        log_error("others than root may write in %s: name a directory of root's own in [helper]",
-                  path);
-    else if (r < 0)
-        log_error("cannot use %s: %s: name another directory in [helper]", path, strerror(-r));
-    return r;
-}
-
-static int take_parent(const char *path)
-{
-    char parent[128];
-    char *slash;
-
-    snprintf(parent, sizeof parent, "%s", path);
-    slash = strrchr(parent, '/');
-    if (!slash || slash == parent)
-        return 0;
-    *slash = '\0';
-    return take_directory(parent);
-}
-
-/* Only this helper may stand in this state directory. */
-static int take_place(struct helper *h)
-{
-    char path[128];
-    int r = take_directory(h->config.helper_state_dir);
-
-    if (r < 0)
-        return r;
-    snprintf(path, sizeof path, "%s/helper.lock", h->config.helper_state_dir);
-    h->only_one = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (h->only_one < 0 || flock(h->only_one, LOCK_EX | LOCK_NB) < 0) {
-        r = -errno;
-        if (r == -EWOULDBLOCK)
-            log_error("another platter-helper runs with %s: stop it first",
-                      h->config.helper_state_dir);
-        else
-            log_error("cannot lock %s: %s", path, strerror(-r));
-        return r;
-    }
-    return take_parent(h->config.helper_socket);
-}
-
 static int take_socket(struct helper *h)
 {
     h->listener = listener_open(h->config.helper_socket, h->user);
@@ -461,19 +452,20 @@ static int catch_signals(struct helper *h)
 
 static int helper_begin(struct helper *h)
 {
-    int r = find_user(h->config.helper_user, &h->user);
+    int r = place_find_user(h->config.helper_user, &h->user);
 
-    if (r < 0) {
-        log_error("[helper] user: there is no user %s: create it, or name another",
-                  h->config.helper_user);
+    if (r < 0)
         return r;
-    }
-    r = take_place(h);
+    h->only_one = place_take(h->config.helper_state_dir);
+    if (h->only_one < 0)
+        return h->only_one;
+    r = place_take_parent(h->config.helper_socket);
     if (r < 0)
         return r;
     r = catch_signals(h);
     if (r == 0)
-        r = keeper_new(&keeper_ops, h, (unsigned)h->config.slot_count, &h->keeper);
+        r = keeper_new(&keeper_ops, h, (unsigned)h->config.slot_count,
+                       h->config.restart_grace * UINT64_C(1000), &h->keeper);
     if (r < 0) {
         log_error("cannot start: %s", strerror(-r));
         return r;
@@ -535,7 +527,7 @@ int main(int count, char **arguments)
     for (size_t i = 0; i < CLIENTS_MAX; i++)
         helper.clients[i].fd = -1;
     for (size_t i = 0; i < CONFIG_SLOTS_MAX; i++)
-        helper.slots[i].lock = -1;
+        helper.slots[i].lock = helper.slots[i].socket = -1;
     if (helper_begin(&helper) == 0)
         status = helper_run(&helper);
     if (helper.listener >= 0)

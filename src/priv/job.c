@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a worker process does: builds a slot's drive, takes it away, or cuts its line. Each deed
- * begins by looking at what stands, so it may follow upon any half of another.
+ * What a worker process does: builds a slot's drive, gives it a new socket, reloads it, takes it
+ * away, or cuts its line. Each deed begins by looking at what stands, so it may follow upon any
+ * half of another.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +18,8 @@
 
 /* Room for other programs that take devices at the same moment. */
 #define CONNECT_TRIES 64
+/* Seconds by which the device outlives the time for which the helper waits for a new platterd. */
+#define DEAD_MARGIN 5
 
 static int connect_one(struct ops_gadget *o, const struct worker_job *job, int fd, unsigned index)
 {
@@ -28,6 +31,7 @@ static int connect_one(struct ops_gadget *o, const struct worker_job *job, int f
         .size = job->attach.size - job->attach.size % sector,
         .block_size = sector,
         .read_only = job->attach.read_only,
+        .dead_seconds = job->restart_grace + DEAD_MARGIN,
     };
     int r;
 
@@ -65,13 +69,17 @@ static int connect_device(struct ops_gadget *o, const struct worker_job *job, in
 
 /*
  * The kernel's readahead is set now because it counts only for files opened later, and the drive's
- * file is opened by the gadget. What the machine may have dirty in our page cache is bounded. None
- * of these is worth failing for: they change the speed, not the bytes.
+ * file is opened by the gadget. What the machine may have dirty in our page cache is bounded. What
+ * was asked of a platterd that dies is asked of the next one within the device's timer, so that is
+ * short; connecting sets it to 30 s. None of these is worth failing for: they change the speed, not
+ * the bytes.
  */
-static void tune_device(unsigned index)
+static void tune_device(unsigned index, bool outlives)
 {
     nbd_dev_set(index, "queue/read_ahead_kb", "512");
     nbd_dev_set(index, "bdi/max_ratio", "1");
+    if (outlives)
+        nbd_dev_set(index, "queue/io_timeout", "3000");
 }
 
 static int present(struct ops_gadget *o, const struct worker_job *job, struct keeper_result *result)
@@ -83,7 +91,7 @@ static int present(struct ops_gadget *o, const struct worker_job *job, struct ke
     snprintf(wanted.device, sizeof wanted.device, "/dev/nbd%d", o->record.nbd);
     if (strcmp(job->config->udc, "auto") != 0)
         snprintf(wanted.udc, sizeof wanted.udc, "%s", job->config->udc);
-    tune_device((unsigned)o->record.nbd);
+    tune_device((unsigned)o->record.nbd, job->restart_grace > 0);
     /*
      * The first open of a device reads from it; done here, it is not done under the gadget's locks.
      * Held until the gadget has it open too: sealed, the device goes when nobody has it open.
@@ -99,27 +107,21 @@ static int present(struct ops_gadget *o, const struct worker_job *job, struct ke
     return gadget_up(&ops_gadget, o, &wanted, result->reason, sizeof result->reason);
 }
 
-/*
- * Begins from nothing. Names in the kernel are the same for every helper of this machine, locks and
- * records are each state directory's own: what stands without a record is another helper's, whose
- * drive may be in use.
- */
+/* Begins from nothing, and makes the slot this helper's own. */
 static int make_room(struct ops_gadget *o, const struct worker_job *job,
                      struct keeper_result *result)
 {
-    struct plan_seen seen;
-    int r;
+    int r = 0;
 
-    if (o->recorded)
-        return gadget_down(&ops_gadget, o, job->slot, false, result->reason, sizeof result->reason);
-    r = gadget_look(&ops_gadget, o, job->slot, &seen);
-    if (r < 0 || !seen.gadget)
-        return r;
-    snprintf(result->reason, sizeof result->reason,
-             "The USB gadget platter-%u is not this helper's: stop the other platter-helper, or "
-             "remove /sys/kernel/config/usb_gadget/platter-%u.",
-             job->slot, job->slot);
-    return -EBUSY;
+    if (o->recorded) {
+        r = gadget_down(&ops_gadget, o, job->slot, false, result->reason, sizeof result->reason);
+        if (r == 0)
+            r = record_remove(o->state_dir, o->slot);
+        if (r < 0)
+            return r;
+        o->recorded = false;
+    }
+    return ops_gadget_claim(o, result->reason, sizeof result->reason);
 }
 
 static int job_attach(struct ops_gadget *o, const struct worker_job *job, int fd,
@@ -147,6 +149,53 @@ static int job_attach(struct ops_gadget *o, const struct worker_job *job, int fd
     return r;
 }
 
+/*
+ * The machine may eject at any moment, also in the one between the death of one platterd and the
+ * coming of the next, of whom nobody is told then: so it is looked at once the new one is there to
+ * be told. A device that has no medium's opener any more is disconnected if it has outlived that.
+ */
+static int job_adopt(struct ops_gadget *o, const struct worker_job *job, int fd, int old_fd,
+                     struct keeper_result *result)
+{
+    int device = ops_gadget_device(o);
+    int r = -ENODEV;
+
+    if (device >= 0)
+        r = nbd_dev_reconnect((unsigned)device, o->mark, fd, old_fd);
+    if (ops_gadget_is_ejected(o)) {
+        snprintf(result->reason, sizeof result->reason,
+                 "The machine ejected the drive of slot %u while platterd was away.", job->slot);
+        return -ENOMEDIUM;
+    }
+    if (r < 0)
+        snprintf(result->reason, sizeof result->reason,
+                 "The drive of slot %u cannot be taken over (%s): begin anew.", job->slot,
+                 strerror(-r));
+    else
+        result->device = (uint32_t)device;
+    return r;
+}
+
+/* What has failed is forgotten in any case; the rest only where the machine has nothing open. */
+static int job_reload(struct ops_gadget *o, const struct worker_job *job,
+                      struct keeper_result *result)
+{
+    int device = ops_gadget_device(o);
+    int r;
+
+    if (device < 0)
+        return -ENODEV;
+    r = nbd_dev_forget((unsigned)device);
+    if (r == 0)
+        r = ops_gadget_reopen(o, (unsigned)device);
+    if (r < 0 && ops_gadget_is_ejected(o))
+        r = 0; /* platterd hears of that on its socket */
+    if (r < 0 && r != -EBUSY)
+        snprintf(result->reason, sizeof result->reason, "Cannot reload slot %u: %s.", job->slot,
+                 strerror(-r));
+    return r == -EBUSY ? 0 : r;
+}
+
 static int job_teardown(struct ops_gadget *o, const struct worker_job *job, bool link_alive,
                         struct keeper_result *result)
 {
@@ -165,7 +214,7 @@ static int job_cut(struct ops_gadget *o)
     return device < 0 ? 0 : nbd_dev_disconnect((unsigned)device);
 }
 
-void job_run(const struct worker_job *job, int fd, struct keeper_result *result)
+void job_run(const struct worker_job *job, int fd, int old_fd, struct keeper_result *result)
 {
     struct ops_gadget o;
 
@@ -173,6 +222,12 @@ void job_run(const struct worker_job *job, int fd, struct keeper_result *result)
     switch (job->job) {
     case KEEPER_ATTACH:
         result->error = job_attach(&o, job, fd, result);
+        break;
+    case KEEPER_ADOPT:
+        result->error = job_adopt(&o, job, fd, old_fd, result);
+        break;
+    case KEEPER_RELOAD:
+        result->error = job_reload(&o, job, result);
         break;
     case KEEPER_TEARDOWN_ALIVE:
         result->error = job_teardown(&o, job, true, result);

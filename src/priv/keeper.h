@@ -4,8 +4,8 @@
  * itself; jobs are started through keeper_ops and come back through keeper_job_ended(), so the
  * whole of it runs in a unit test against fake jobs.
  *
- * A slot has at most one main job (attach or teardown) and, beside it, one cut: a short job that
- * only disconnects the nbd device, which wakes whatever waits for a mute line.
+ * A slot has at most one main job (attach, adopt, reload or teardown) and, beside it, one cut: a
+ * short job that only disconnects the nbd device, which wakes whatever waits for a mute line.
  */
 #ifndef PLATTER_PRIV_KEEPER_H
 #define PLATTER_PRIV_KEEPER_H
@@ -18,11 +18,17 @@
 
 /* How long an orderly teardown may take before its line is cut, in milliseconds. */
 #define KEEPER_PATIENCE 3000
+/* The same where the machine may have written: what it wrote is worth waiting for. */
+#define KEEPER_PATIENCE_WRITES 30000
+/* When to try once more to clear a slot that could not be cleared, in milliseconds. */
+#define KEEPER_AGAIN 10000
 
 struct keeper;
 
 enum keeper_job {
     KEEPER_ATTACH,
+    KEEPER_ADOPT,  /* the drive that stands gets a new socket */
+    KEEPER_RELOAD, /* the machine looks at its medium anew */
     KEEPER_TEARDOWN_ALIVE,
     KEEPER_TEARDOWN_DEAD,
     KEEPER_CUT,
@@ -30,7 +36,7 @@ enum keeper_job {
 
 struct keeper_result {
     int error;       /* 0 or -errno */
-    uint32_t device; /* of an attach that succeeded */
+    uint32_t device; /* of an attach or adopt that succeeded */
     char reason[PRIVMSG_REASON_MAX + 1];
 };
 
@@ -40,17 +46,22 @@ struct keeper_ops {
     void (*release)(void *arg, unsigned slot);
     /*
      * Starts a job, which ends in keeper_job_ended(), never before this returns. `take_fd` (-1 for
-     * none) is taken over, also on failure. 0 or -errno; then there is no job.
+     * none) is taken over, also on failure; `m` is the request of an attach or adopt, else NULL.
+     * 0 or -errno; then there is no job.
      */
-    int (*start)(void *arg, unsigned slot, enum keeper_job job, const struct privmsg *attach,
+    int (*start)(void *arg, unsigned slot, enum keeper_job job, const struct privmsg *m,
                  int take_fd);
     /* Kills the slot's main job, which still ends in keeper_job_ended(), perhaps late. */
     void (*kill)(void *arg, unsigned slot);
     void (*send)(void *arg, int client, const struct privmsg *m);
 };
 
-/* 0 or -errno. `slots` at most PRIVMSG_SLOTS_MAX. */
-int keeper_new(const struct keeper_ops *ops, void *arg, unsigned slots, struct keeper **out);
+/*
+ * 0 or -errno. `slots` at most PRIVMSG_SLOTS_MAX. `grace`: for how many milliseconds a drive stays
+ * when its owner is gone, for the next one to adopt it; 0 for not at all.
+ */
+int keeper_new(const struct keeper_ops *ops, void *arg, unsigned slots, uint64_t grace,
+               struct keeper **out);
 void keeper_free(struct keeper *k);
 
 /* Clears what an earlier helper left, in every slot that no other process holds. */
@@ -65,7 +76,7 @@ bool keeper_is_idle(const struct keeper *k);
  */
 int keeper_message(struct keeper *k, int client, const struct privmsg *m, int take_fd,
                    uint64_t now);
-/* The connection is gone: so is every drive of it. */
+/* The connection is gone: so is every drive of it, at once or after the grace. */
 void keeper_client_gone(struct keeper *k, int client, uint64_t now);
 /* A job has ended; one that died says so by an error. */
 void keeper_job_ended(struct keeper *k, unsigned slot, enum keeper_job job,

@@ -6,12 +6,15 @@
 #include "priv/ops-gadget.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/sysfile.h"
 #include "priv/module.h"
 #include "priv/ops-nbd.h"
@@ -164,6 +167,63 @@ int ops_gadget_record(struct ops_gadget *o)
 
     o->recorded = o->recorded || r == 0;
     return r;
+}
+
+/*
+ * Names in the kernel are the same for every helper of this machine, locks and records are each
+ * state directory's own: what stands without a record is another helper's, whose drive may be in
+ * use. Two helpers that look in the same moment are kept apart by the lock, which is on the
+ * directory that both build in.
+ */
+int ops_gadget_claim(struct ops_gadget *o, char *reason, size_t room)
+{
+    cleanup_fd int lock = open(GADGETS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int r;
+
+    if (lock < 0 || flock(lock, LOCK_EX) < 0)
+        return -errno;
+    if (exists(o, o->mark) == 0) {
+        snprintf(reason, room,
+                 "The USB gadget %s is not this helper's: stop the other platter-helper, or "
+                 "remove " GADGETS "/%s.",
+                 o->mark, o->mark);
+        return -EBUSY;
+    }
+    o->record = (struct record){.nbd = -1, .pid = getpid()};
+    r = ops_gadget_record(o);
+    return r < 0 ? r : make_dir(o, o->mark);
+}
+
+static void lun_file(const struct ops_gadget *o, char out[PATH_ROOM])
+{
+    char lun[PLAN_PATH_MAX];
+
+    plan_path(o->slot, PLAN_PART_LUN, lun);
+    snprintf(out, PATH_ROOM, GADGETS "/%s/file", lun);
+}
+
+bool ops_gadget_is_ejected(const struct ops_gadget *o)
+{
+    char path[PATH_ROOM];
+    char file[PLAN_TEXT_MAX];
+
+    lun_file(o, path);
+    return sysfile_read(path, file, sizeof file) == 0 && file[0] == '\0';
+}
+
+/*
+ * One write, in which the gadget opens the device anew and only then closes it: so the device
+ * always has an opener and stays connected. A machine that ejected just before has disconnected it,
+ * and a device without a connection is not opened: the eject stands.
+ */
+int ops_gadget_reopen(const struct ops_gadget *o, unsigned device)
+{
+    char path[PATH_ROOM];
+    char name[32];
+
+    lun_file(o, path);
+    snprintf(name, sizeof name, "/dev/nbd%u", device);
+    return sysfile_write(path, name);
 }
 
 int ops_gadget_load(char *reason, size_t room)

@@ -31,6 +31,22 @@ void ops_gadget_init(struct ops_gadget *o, const char *state_dir, unsigned slot)
  */
 int ops_gadget_load(char *reason, size_t room);
 
+/*
+ * Makes the slot's gadget, empty, and so the slot's name this helper's own on this machine; the
+ * record is written first. 0; -EBUSY when it is another helper's, with one sentence; or -errno.
+ */
+int ops_gadget_claim(struct ops_gadget *o, char *reason, size_t room);
+
+/* Whether the drive stands with no medium in it: the machine has ejected it. May block. */
+bool ops_gadget_is_ejected(const struct ops_gadget *o);
+
+/*
+ * Has the gadget open its medium again, so that what errors did to the open file is undone; the
+ * machine sees a change of medium. 0; -EBUSY while the machine holds the tray locked; or -errno,
+ * also when the machine ejects meanwhile. May block.
+ */
+int ops_gadget_reopen(const struct ops_gadget *o, unsigned device);
+
 /* Writes o->record. 0 or -errno. */
 int ops_gadget_record(struct ops_gadget *o);
 

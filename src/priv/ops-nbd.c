@@ -5,11 +5,18 @@
  *
  * The settings of CONNECT are each there for a reason. TIMEOUT 0, said aloud, means the kernel only
  * warns of a slow answer; any other value kills a slow but living session. DEAD_CONN_TIMEOUT lets
- * requests wait for a RECONFIGURE a moment when the socket dies. The size is that of whole sectors.
+ * requests wait for a RECONFIGURE when the socket dies. The size is that of whole sectors.
+ *
+ * When a socket dies: requests that come later wait inside the driver, for DEAD_CONN_TIMEOUT at
+ * most, and wake with the new one. Those in flight are looked at only when their timer fires, each
+ * time it does (queue/io_timeout), and are asked again then if there is a new socket. TIMEOUT must
+ * not be part of that RECONFIGURE: it would set that timer to 30 s again.
  */
 #include "priv/ops-nbd.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/nbd-netlink.h>
 #include <linux/nbd.h>
 #include <netlink/genl/ctrl.h>
@@ -17,13 +24,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/sysfile.h"
 #include "priv/module.h"
 
-#define DEAD_CONN_SECONDS 5
-#define INDEX_MAX         256
+#define INDEX_MAX 256
+/* How often, and how far apart in ms, the driver is offered a socket before it counts as stuck. */
+#define RECONNECT_TRIES 200
+#define RECONNECT_PAUSE 10
 
 struct call {
     struct nl_sock *socket;
@@ -136,7 +149,7 @@ int nbd_dev_connect(const struct nbd_dev_connect *how)
         nla_put_u64(call.message, NBD_ATTR_SIZE_BYTES, how->size) < 0 ||
         nla_put_u64(call.message, NBD_ATTR_BLOCK_SIZE_BYTES, how->block_size) < 0 ||
         nla_put_u64(call.message, NBD_ATTR_TIMEOUT, 0) < 0 ||
-        nla_put_u64(call.message, NBD_ATTR_DEAD_CONN_TIMEOUT, DEAD_CONN_SECONDS) < 0 ||
+        nla_put_u64(call.message, NBD_ATTR_DEAD_CONN_TIMEOUT, how->dead_seconds) < 0 ||
         nla_put_u64(call.message, NBD_ATTR_SERVER_FLAGS, flags) < 0 ||
         nla_put_string(call.message, NBD_ATTR_BACKEND_IDENTIFIER, how->mark) < 0 ||
         !put_socket(call.message, how->fd)) {
@@ -144,6 +157,65 @@ int nbd_dev_connect(const struct nbd_dev_connect *how)
         return -ENOMEM;
     }
     return call_end(&call);
+}
+
+/* Ignored, and 0 none the less, while the driver thinks that the socket it has is alive. */
+static int offer_socket(unsigned index, const char *mark, int fd)
+{
+    struct call call;
+    int r = call_begin(&call, NBD_CMD_RECONFIGURE);
+
+    if (r < 0)
+        return r;
+    if (nla_put_u32(call.message, NBD_ATTR_INDEX, index) < 0 ||
+        nla_put_string(call.message, NBD_ATTR_BACKEND_IDENTIFIER, mark) < 0 ||
+        !put_socket(call.message, fd)) {
+        call_done(&call);
+        return -ENOMEM;
+    }
+    return call_end(&call);
+}
+
+/*
+ * Whether anybody, the driver too, still holds the file that `watch` was told of: an epoll instance
+ * knows a file for exactly as long as it is open somewhere, and a socket that was shut down is
+ * always ready.
+ */
+static bool is_held(int watch)
+{
+    struct epoll_event event;
+
+    return epoll_wait(watch, &event, 1, 0) > 0;
+}
+
+int nbd_dev_reconnect(unsigned index, const char *mark, int fd, int take_old_fd)
+{
+    cleanup_fd int watch = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event event = {.events = EPOLLHUP};
+    int r = watch < 0 ? -errno : 0;
+
+    if (r == 0 && epoll_ctl(watch, EPOLL_CTL_ADD, take_old_fd, &event) < 0)
+        r = -errno;
+    /* Its other end went with the process that had it; were it not so, it would go now. */
+    shutdown(take_old_fd, SHUT_RDWR);
+    close(take_old_fd);
+    for (int i = 0; i < RECONNECT_TRIES && r == 0; i++) {
+        r = offer_socket(index, mark, fd);
+        if (r < 0 || !is_held(watch))
+            return r;
+        usleep(RECONNECT_PAUSE * 1000);
+    }
+    return r < 0 ? r : -EBUSY;
+}
+
+int nbd_dev_forget(unsigned index)
+{
+    char path[32];
+    cleanup_fd int fd = -1;
+
+    snprintf(path, sizeof path, "/dev/nbd%u", index);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    return fd < 0 || ioctl(fd, BLKFLSBUF) < 0 ? -errno : 0;
 }
 
 int nbd_dev_seal(unsigned index, const char *mark)

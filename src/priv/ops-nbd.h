@@ -17,6 +17,7 @@ struct nbd_dev_connect {
     uint64_t size;    /* bytes */
     uint32_t block_size;
     bool read_only;
+    unsigned dead_seconds; /* for how long requests wait for a new socket when this one dies */
 };
 
 /* Makes sure the driver is there, loading it if it must. 0, or -errno and one sentence. */
@@ -24,6 +25,18 @@ int nbd_dev_load(char *reason, size_t room);
 
 /* 0; -EBUSY when the device is taken; or -errno. */
 int nbd_dev_connect(const struct nbd_dev_connect *how);
+
+/*
+ * Gives the device `fd` in the place of `old_fd`, the socket it has had until now, which is shut
+ * down. What it was asked and has not answered is asked again, within /sys/block/nbdN/queue/
+ * io_timeout. 0; -EBUSY when the driver will not let go of the old one; or -errno. `fd` stays the
+ * caller's, `take_old_fd` is taken over: nobody else may hold it for long.
+ */
+int nbd_dev_reconnect(unsigned index, const char *mark, int fd, int take_old_fd);
+
+/* Forgets what the page cache holds of the device, pages whose reads failed above all; what is to
+ * be written is written first. 0 or -errno. */
+int nbd_dev_forget(unsigned index);
 
 /* From now on the device disconnects when its last opener closes it. 0 or -errno. */
 int nbd_dev_seal(unsigned index, const char *mark);

@@ -10,6 +10,7 @@ enum slot_state {
     SLOT_ATTACHING, /* a worker builds the drive */
     SLOT_ATTACHED,  /* the drive stands; no worker */
     SLOT_DETACHING, /* the drive is being taken away, by whatever cause */
+    SLOT_ORPHANED, /* the drive stands and its owner is gone: for a short while it may be adopted */
     SLOT_STATES,
 };
 
@@ -26,8 +27,10 @@ enum permit {
     PERMIT_BUSY,   /* -EBUSY */
     PERMIT_DENIED, /* -EPERM */
     PERMIT_DO,
-    PERMIT_WAIT, /* done when the slot is free; does nothing towards that */
-    PERMIT_NOOP, /* there is nothing to do: success at once */
+    PERMIT_WAIT,    /* done when the slot is free; does nothing towards that */
+    PERMIT_NOOP,    /* there is nothing to do: success at once */
+    PERMIT_REPLACE, /* what stands is taken away first, then as PERMIT_WAIT */
+    PERMIT_MISSING, /* -ENOENT: there is no drive */
 };
 
 enum permit permit_check(enum slot_state state, enum privmsg_type type, enum permit_who who);

@@ -5,8 +5,8 @@
  * turn, so no completion ever comes from inside the call that made it.
  *
  * When the connection is lost every request on it is completed first, then the watches of the slots
- * that had a drive hear of it: the helper takes a lost client's drives away, and a helper that died
- * leaves them to its next start.
+ * that had a drive hear of it: a helper that died leaves its drives to its next start, which takes
+ * them away.
  */
 #include "priv/priv.h"
 
@@ -157,8 +157,8 @@ static void take_reply(struct priv *p, const struct privmsg *m)
     }
     if (!found)
         return;
-    if (m->error == 0)
-        p->attached[m->slot] = found->type == PRIVMSG_ATTACH;
+    if (m->error == 0 && found->type != PRIVMSG_RELOAD)
+        p->attached[m->slot] = found->type != PRIVMSG_DETACH;
     if (m->error == 0 && m->device != PRIVMSG_NO_DEVICE)
         snprintf(reply.device, sizeof reply.device, "nbd%u", m->device);
     complete(found, &reply);
@@ -334,10 +334,11 @@ static void ask(struct priv *p, struct privmsg *m, int with_fd,
     loop_later_set(p->fail);
 }
 
-void priv_attach(struct priv *p, unsigned slot, const struct medium *medium, int take_fd,
-                 void (*done)(void *arg, const struct priv_reply *reply), void *arg)
+static void present(struct priv *p, enum privmsg_type type, unsigned slot,
+                    const struct medium *medium, int take_fd,
+                    void (*done)(void *arg, const struct priv_reply *reply), void *arg)
 {
-    struct privmsg m = {.type = PRIVMSG_ATTACH,
+    struct privmsg m = {.type = type,
                         .slot = slot,
                         .kind = medium->kind,
                         .read_only = medium->read_only,
@@ -345,6 +346,26 @@ void priv_attach(struct priv *p, unsigned slot, const struct medium *medium, int
 
     ask(p, &m, take_fd, done, arg);
     close(take_fd);
+}
+
+void priv_attach(struct priv *p, unsigned slot, const struct medium *medium, int take_fd,
+                 void (*done)(void *arg, const struct priv_reply *reply), void *arg)
+{
+    present(p, PRIVMSG_ATTACH, slot, medium, take_fd, done, arg);
+}
+
+void priv_adopt(struct priv *p, unsigned slot, const struct medium *medium, int take_fd,
+                void (*done)(void *arg, const struct priv_reply *reply), void *arg)
+{
+    present(p, PRIVMSG_ADOPT, slot, medium, take_fd, done, arg);
+}
+
+void priv_reload(struct priv *p, unsigned slot,
+                 void (*done)(void *arg, const struct priv_reply *reply), void *arg)
+{
+    struct privmsg m = {.type = PRIVMSG_RELOAD, .slot = slot};
+
+    ask(p, &m, -1, done, arg);
 }
 
 void priv_detach(struct priv *p, unsigned slot, bool link_alive,

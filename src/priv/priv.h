@@ -51,6 +51,23 @@ void priv_attach(struct priv *priv, unsigned slot, const struct medium *medium, 
                  void (*done)(void *arg, const struct priv_reply *reply), void *arg);
 
 /*
+ * As priv_attach(), of the drive that this program's predecessor attached with this very medium and
+ * left: the device gets `take_fd` in the place of the socket that died, and what the machine has
+ * asked meanwhile comes through it. -ENOENT when nothing was left; -ENOMEDIUM when the machine has
+ * ejected it since. When it fails nothing is left.
+ */
+void priv_adopt(struct priv *priv, unsigned slot, const struct medium *medium, int take_fd,
+                void (*done)(void *arg, const struct priv_reply *reply), void *arg);
+
+/*
+ * Makes the machine look at its medium anew, whose reads had failed and work again: a change of
+ * medium, unless it has locked the tray, for then it would lose what it has open. `done` may be
+ * NULL.
+ */
+void priv_reload(struct priv *priv, unsigned slot,
+                 void (*done)(void *arg, const struct priv_reply *reply), void *arg);
+
+/*
  * Takes the slot's drive away again; accepted at any time, also while an attach is still under way
  * (which is then completed with -ECANCELED). `link_alive`: the socket still answers reads. When it
  * completes nothing is left: no gadget, no connected nbd device.

@@ -19,23 +19,29 @@
 
 #define REPORT_FD 3
 #define JOB_FD    4
+#define OLD_FD    5
 
 /*
- * Leaves the child with stdio, the report and the job's socket, at known numbers. Everything else
+ * Leaves the child with stdio, the report and the job's sockets, at known numbers. Everything else
  * goes, the slot's lock above all: a worker that hangs in the kernel must not keep it.
  */
-static int settle_fds(int report, int fd)
+static int settle_fds(const int fds[3])
 {
-    int high_report = fcntl(report, F_DUPFD_CLOEXEC, JOB_FD + 1);
-    int high_fd = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, JOB_FD + 1) : -1;
+    int high[3];
 
-    if (high_report < 0 || (fd >= 0 && high_fd < 0))
-        return -errno;
-    if (dup3(high_report, REPORT_FD, O_CLOEXEC) < 0)
-        return -errno;
-    if (fd >= 0 && dup3(high_fd, JOB_FD, O_CLOEXEC) < 0)
-        return -errno;
-    return close_range(fd >= 0 ? JOB_FD + 1 : JOB_FD, ~0U, 0) < 0 ? -errno : 0;
+    /* Out of each other's way first, then to their places. */
+    for (int i = 0; i < 3; i++) {
+        high[i] = fds[i] >= 0 ? fcntl(fds[i], F_DUPFD_CLOEXEC, OLD_FD + 1) : -1;
+        if (fds[i] >= 0 && high[i] < 0)
+            return -errno;
+    }
+    for (int i = 0; i < 3; i++) {
+        if (high[i] < 0)
+            close(REPORT_FD + i);
+        else if (dup3(high[i], REPORT_FD + i, O_CLOEXEC) < 0)
+            return -errno;
+    }
+    return close_range(OLD_FD + 1, ~0U, 0) < 0 ? -errno : 0;
 }
 
 static void settle_signals(void)
@@ -51,7 +57,7 @@ static void settle_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-__attribute__((noreturn)) static void child(const struct worker_job *job, int report, int fd,
+__attribute__((noreturn)) static void child(const struct worker_job *job, const int fds[3],
                                             pid_t helper)
 {
     struct keeper_result result = {.device = PRIVMSG_NO_DEVICE};
@@ -60,10 +66,10 @@ __attribute__((noreturn)) static void child(const struct worker_job *job, int re
     size_t length;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != helper || settle_fds(report, fd) < 0)
+    if (getppid() != helper || settle_fds(fds) < 0)
         _exit(EXIT_FAILURE);
     settle_signals();
-    job_run(job, fd >= 0 ? JOB_FD : -1, &result);
+    job_run(job, fds[1] >= 0 ? JOB_FD : -1, fds[2] >= 0 ? OLD_FD : -1, &result);
     m.error = result.error;
     m.device = result.device;
     privmsg_set_reason(&m, result.reason);
@@ -73,7 +79,7 @@ __attribute__((noreturn)) static void child(const struct worker_job *job, int re
     _exit(EXIT_SUCCESS);
 }
 
-int worker_start(struct worker *w, const struct worker_job *job, int take_fd)
+int worker_start(struct worker *w, const struct worker_job *job, int take_fd, int old_fd)
 {
     pid_t helper = getpid();
     int pair[2];
@@ -86,7 +92,7 @@ int worker_start(struct worker *w, const struct worker_job *job, int take_fd)
     }
     pid = fork();
     if (pid == 0)
-        child(job, pair[1], take_fd, helper);
+        child(job, (int[]){pair[1], take_fd, old_fd}, helper);
     if (pid < 0) {
         r = -errno;
         close(pair[0]);

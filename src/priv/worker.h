@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One job in a process of its own, because any step of it may block for as long as the line to the
- * person's computer is mute. The process holds nothing but its job's socket and the way to report,
+ * person's computer is mute. The process holds nothing but its job's sockets and the way to report,
  * and dies with the helper.
  */
 #ifndef PLATTER_PRIV_WORKER_H
@@ -17,7 +17,8 @@ struct worker_job {
     unsigned slot;
     const struct config_slot *config;
     const char *state_dir;
-    struct privmsg attach; /* of KEEPER_ATTACH */
+    unsigned restart_grace; /* seconds for which a drive must bear a dead socket */
+    struct privmsg attach;  /* of KEEPER_ATTACH and KEEPER_ADOPT */
 };
 
 struct worker {
@@ -25,13 +26,16 @@ struct worker {
     int report;
 };
 
-/* Forks. `take_fd` (or -1) is taken over, also on failure. 0 or -errno. */
-int worker_start(struct worker *w, const struct worker_job *job, int take_fd);
+/*
+ * Forks. The job gets two sockets, or -1: `take_fd`, which is taken over, also on failure; and the
+ * one it replaces, `old_fd`, which stays the caller's. 0 or -errno.
+ */
+int worker_start(struct worker *w, const struct worker_job *job, int take_fd, int old_fd);
 
 /* After the process was waited for: what it reported, or that it died without a word. */
 void worker_collect(struct worker *w, int status, struct keeper_result *result);
 
-/* The deeds themselves, in the calling process. */
-void job_run(const struct worker_job *job, int fd, struct keeper_result *result);
+/* The deeds themselves, in the calling process, whose `fd` and `old_fd` are. */
+void job_run(const struct worker_job *job, int fd, int old_fd, struct keeper_result *result);
 
 #endif

@@ -4,8 +4,9 @@
  * failed holds nothing of use.
  *
  *      0  version (1)   type (1)   slot (2)   id (4)
- *      8  ATTACH   kind (1)  flags (1)  zero (6)  size (8)                        24 in all
+ *      8  ATTACH, ADOPT  kind (1)  flags (1)  zero (6)  size (8)                  24 in all
  *         DETACH   flags (1)  zero (3)                                            12 in all
+ *         RELOAD                                                                   8 in all
  *         REPLY, GONE   error (4)  device (4)  reason length (1)  reason (223)   240 in all
  */
 #include "proto/privmsg.h"
@@ -39,8 +40,10 @@ static bool sayable(const struct privmsg *m)
         return false;
     switch (m->type) {
     case PRIVMSG_ATTACH:
+    case PRIVMSG_ADOPT:
         return m->size > 0 && (m->kind == MEDIUM_DISK || m->kind == MEDIUM_CD);
     case PRIVMSG_DETACH:
+    case PRIVMSG_RELOAD:
         return true;
     case PRIVMSG_REPLY:
     case PRIVMSG_GONE:
@@ -79,6 +82,7 @@ size_t privmsg_encode(const struct privmsg *m, uint8_t out[PRIVMSG_SIZE_MAX])
     bytes_put_u32(&w, m->id);
     switch (m->type) {
     case PRIVMSG_ATTACH:
+    case PRIVMSG_ADOPT:
         bytes_put_u8(&w, m->kind == MEDIUM_CD);
         bytes_put_u8(&w, m->read_only ? FLAG_READ_ONLY : 0);
         put_zeroes(&w, 6);
@@ -87,6 +91,8 @@ size_t privmsg_encode(const struct privmsg *m, uint8_t out[PRIVMSG_SIZE_MAX])
     case PRIVMSG_DETACH:
         bytes_put_u8(&w, m->link_alive ? FLAG_LINK_ALIVE : 0);
         put_zeroes(&w, 3);
+        break;
+    case PRIVMSG_RELOAD:
         break;
     case PRIVMSG_REPLY:
     case PRIVMSG_GONE:
@@ -167,10 +173,14 @@ int privmsg_decode(const void *data, size_t length, struct privmsg *out)
     out->id = bytes_get_u32(&r);
     switch (type) {
     case PRIVMSG_ATTACH:
+    case PRIVMSG_ADOPT:
         good = take_attach(&r, out);
         break;
     case PRIVMSG_DETACH:
         good = take_detach(&r, out);
+        break;
+    case PRIVMSG_RELOAD:
+        good = true;
         break;
     case PRIVMSG_REPLY:
     case PRIVMSG_GONE:

@@ -16,7 +16,7 @@
 
 #include "base/medium.h"
 
-#define PRIVMSG_VERSION    1
+#define PRIVMSG_VERSION    2
 #define PRIVMSG_SLOTS_MAX  16
 #define PRIVMSG_REASON_MAX 223 /* bytes of a reason, without its end */
 #define PRIVMSG_SIZE_MAX   240 /* the longest message */
@@ -27,13 +27,15 @@ enum privmsg_type {
     PRIVMSG_DETACH = 2, /* to the helper */
     PRIVMSG_REPLY = 3,  /* from the helper: the end of the request with the same id */
     PRIVMSG_GONE = 4,   /* from the helper: the slot's drive is gone without having been asked */
+    PRIVMSG_ADOPT = 5,  /* to the helper, as ATTACH: of the drive that an earlier platterd left */
+    PRIVMSG_RELOAD = 6, /* to the helper: the machine is to look at its medium anew */
 };
 
 struct privmsg {
     enum privmsg_type type;
     unsigned slot; /* below PRIVMSG_SLOTS_MAX */
     uint32_t id;   /* the requester's; 0 in GONE */
-    /* ATTACH */
+    /* ATTACH and ADOPT */
     enum medium_kind kind;
     bool read_only;
     uint64_t size; /* bytes; at least 1 */
@@ -41,7 +43,8 @@ struct privmsg {
     bool link_alive;
     /* REPLY and GONE */
     int error;       /* 0 or -errno, no lower than -4095 */
-    uint32_t device; /* the nbd device's number, of a successful attach; else PRIVMSG_NO_DEVICE */
+    uint32_t device; /* the nbd device's number, of an attach or adopt that succeeded; else
+                        PRIVMSG_NO_DEVICE */
     char reason[PRIVMSG_REASON_MAX + 1];
 };
 

@@ -81,7 +81,7 @@ class Client:
 
     def ask(self, name, kind, slot, body, fds=()):
         self.asked[self.next] = name
-        message = struct.pack(">BBHI", 1, kind, slot, self.next) + body
+        message = struct.pack(">BBHI", 2, kind, slot, self.next) + body
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         self.helper.sendmsg([message], ancillary)
         self.next += 1

@@ -26,6 +26,7 @@ CONFIG = f"""
 socket = {SOCKET}
 state_dir = /run/helper-test
 user = 65534
+restart_grace = 0
 [slot 0]
 export = kernel
 [slot 1]
@@ -331,7 +332,7 @@ def test_strangers_and_nonsense_are_shut_out(bmc, helper):
     client.kill()
     user.kill()
     client = Client(bmc)
-    client.say("raw 0102")
+    client.say("raw 0202")
     client.wait("closed")
     client.kill()
     client = Client(bmc)

@@ -27,7 +27,9 @@ struct asked {
 static struct {
     struct loop *loop;
     struct export *export;
-    struct asked attach;
+    struct asked attach; /* or adopt */
+    bool adopts;
+    unsigned reloads;
     struct asked detaches[4];
     unsigned detach_count;
     struct medium medium; /* what the helper was told */
@@ -51,6 +53,24 @@ void priv_attach(struct priv *priv, unsigned slot, const struct medium *medium, 
     close(take_fd);
     w.medium = *medium;
     w.attach = (struct asked){.done = done, .arg = arg};
+    w.adopts = false;
+}
+
+void priv_adopt(struct priv *priv, unsigned slot, const struct medium *medium, int take_fd,
+                void (*done)(void *arg, const struct priv_reply *reply), void *arg)
+{
+    priv_attach(priv, slot, medium, take_fd, done, arg);
+    w.adopts = true;
+}
+
+void priv_reload(struct priv *priv, unsigned slot,
+                 void (*done)(void *arg, const struct priv_reply *reply), void *arg)
+{
+    (void)priv;
+    (void)arg;
+    assert_int_equal(slot, 2);
+    assert_null(done);
+    w.reloads++;
 }
 
 void priv_detach(struct priv *priv, unsigned slot, bool link_alive,
@@ -234,6 +254,74 @@ static void test_eject_before_the_attach_is_answered(void **state)
     assert_string_equal(w.heard, "sex");
 }
 
+static void adopt(void)
+{
+    struct medium medium = {.kind = MEDIUM_DISK, .size = 1 << 20, .read_only = true};
+
+    export_adopt(w.export, &medium, NULL);
+    assert_true(w.adopts);
+    assert_string_equal(w.heard, "");
+}
+
+static void test_adopt_and_stop(void **state)
+{
+    char uri[64];
+
+    (void)state;
+    adopt();
+    assert_true(w.conn_open);
+    answer(&w.attach, 0);
+    assert_string_equal(w.heard, "s");
+    w.export->ops->describe(w.export, uri, sizeof uri);
+    assert_string_equal(uri, "file:///dev/nbd7");
+    export_stop(w.export, true);
+    answer(&w.detaches[0], 0);
+    assert_string_equal(w.heard, "sx");
+}
+
+static void test_nothing_to_adopt(void **state)
+{
+    (void)state;
+    adopt();
+    answer(&w.attach, -ENOENT);
+    assert_string_equal(w.heard, "x");
+    assert_int_equal(w.error, -ENOENT);
+}
+
+/* The machine ejected while nobody served: told as an eject, whatever the socket has said. */
+static void test_ejected_before_the_adoption(void **state)
+{
+    (void)state;
+    for (int goodbye = 0; goodbye < 2; goodbye++) {
+        adopt();
+        if (goodbye)
+            kernel_closes(true);
+        answer(&w.attach, -ENOMEDIUM);
+        assert_string_equal(w.heard, "se");
+        export_stop(w.export, true);
+        answer(&w.detaches[goodbye], 0);
+        assert_string_equal(w.heard, "sex");
+        assert_int_equal(w.error, 0);
+        memset(w.heard, 0, sizeof w.heard);
+    }
+}
+
+static void test_reload(void **state)
+{
+    (void)state;
+    start(MEDIUM_DISK, 512);
+    w.export->ops->reload(w.export);
+    assert_int_equal(w.reloads, 0);
+    answer(&w.attach, 0);
+    w.export->ops->reload(w.export);
+    assert_int_equal(w.reloads, 1);
+    export_stop(w.export, true);
+    w.export->ops->reload(w.export);
+    assert_int_equal(w.reloads, 1);
+    answer(&w.detaches[0], 0);
+    assert_string_equal(w.heard, "sx");
+}
+
 static void test_attach_fails(void **state)
 {
     (void)state;
@@ -349,6 +437,10 @@ int main(void)
         KERNEL_TEST(test_start_and_stop),
         KERNEL_TEST(test_eject),
         KERNEL_TEST(test_eject_before_the_attach_is_answered),
+        KERNEL_TEST(test_adopt_and_stop),
+        KERNEL_TEST(test_nothing_to_adopt),
+        KERNEL_TEST(test_ejected_before_the_adoption),
+        KERNEL_TEST(test_reload),
         KERNEL_TEST(test_attach_fails),
         KERNEL_TEST(test_stop_while_attaching),
         KERNEL_TEST(test_line_dies_in_an_orderly_stop),

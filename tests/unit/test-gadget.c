@@ -265,6 +265,10 @@ static int up(struct fake *f, enum medium_kind kind, const char *udc, char *reas
     struct plan_wanted wanted = {
         .slot = SLOT, .kind = kind, .read_only = true, .device = "/dev/nbd0"};
 
+    int r = fake_add(f, ROOT); /* the helper's claim */
+
+    if (r < 0)
+        return r;
     snprintf(wanted.udc, sizeof wanted.udc, "%s", udc);
     return gadget_up(&fake_ops, f, &wanted, reason, room);
 }
@@ -391,14 +395,14 @@ static void test_controllers(void **state)
     assert_non_null(strstr(reason, "udc.0 is in use"));
 }
 
-/* A gadget of that name that is not to be had is a failure with a sentence, not a half drive. */
+/* A part of that name that is not to be had is a failure with a sentence, not a half drive. */
 static void test_up_over_something_fails(void **state)
 {
     char reason[256];
     struct fake f = fresh();
 
     (void)state;
-    fake_add(&f, ROOT);
+    fake_add(&f, ROOT "/strings/0x409");
     assert_int_equal(up(&f, MEDIUM_DISK, "", reason, sizeof reason), -EEXIST);
     assert_non_null(strstr(reason, ROOT));
     assert_string_equal(f.udc, "");

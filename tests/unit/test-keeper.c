@@ -1,195 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * The helper's mind against fake jobs. Each test plays the clients and the workers by hand; `end`
- * lets a job come to its end, as late and as badly as the test likes.
- */
+/* The helper's mind against fake jobs: drives come and go, and whatever can die on the way does. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
-#include "priv/keeper.h"
-
-#define SENT_MAX 32
-#define NO_JOB   (-1)
-
-struct sent {
-    int client;
-    struct privmsg m;
-};
-
-struct world {
-    struct keeper *keeper;
-    uint64_t now;
-    int main[2]; /* which job runs, by slot */
-    bool killed[2];
-    bool cut[2];
-    bool locked[2];
-    int claim_fails;
-    int start_fails; /* how many of the next starts fail */
-    unsigned teardowns;
-    struct sent sent[SENT_MAX];
-    size_t sent_count;
-    size_t read_count;
-};
-
-static int fake_claim(void *arg, unsigned slot, char *reason, size_t room)
-{
-    struct world *w = arg;
-
-    assert_false(w->locked[slot]);
-    if (w->claim_fails) {
-        snprintf(reason, room, "Held.");
-        return -EBUSY;
-    }
-    w->locked[slot] = true;
-    return 0;
-}
-
-static void fake_release(void *arg, unsigned slot)
-{
-    struct world *w = arg;
-
-    assert_true(w->locked[slot]);
-    assert_int_equal(w->main[slot], NO_JOB);
-    assert_false(w->cut[slot]);
-    w->locked[slot] = false;
-}
-
-static int fake_start(void *arg, unsigned slot, enum keeper_job job, const struct privmsg *attach,
-                      int take_fd)
-{
-    struct world *w = arg;
-
-    if (take_fd >= 0)
-        close(take_fd);
-    assert_true((job == KEEPER_ATTACH) == (attach != NULL && take_fd >= 0));
-    assert_true(w->locked[slot]);
-    if (w->start_fails > 0) {
-        w->start_fails--;
-        return -EAGAIN;
-    }
-    if (job == KEEPER_CUT) {
-        assert_false(w->cut[slot]);
-        w->cut[slot] = true;
-        return 0;
-    }
-    /* Never two that build or remove at once, and no teardown beside a cut. */
-    assert_int_equal(w->main[slot], NO_JOB);
-    assert_false(w->cut[slot]);
-    w->main[slot] = (int)job;
-    w->killed[slot] = false;
-    w->teardowns += job != KEEPER_ATTACH;
-    return 0;
-}
-
-static void fake_kill(void *arg, unsigned slot)
-{
-    struct world *w = arg;
-
-    assert_int_equal(w->main[slot], KEEPER_ATTACH);
-    w->killed[slot] = true;
-}
-
-static void fake_send(void *arg, int client, const struct privmsg *m)
-{
-    struct world *w = arg;
-    uint8_t bytes[PRIVMSG_SIZE_MAX];
-
-    assert_true(privmsg_encode(m, bytes) > 0);
-    assert_true(w->sent_count < SENT_MAX);
-    w->sent[w->sent_count++] = (struct sent){.client = client, .m = *m};
-}
-
-static const struct keeper_ops fake_ops = {
-    .claim = fake_claim,
-    .release = fake_release,
-    .start = fake_start,
-    .kill = fake_kill,
-    .send = fake_send,
-};
+#include "keeper-world.h"
 
 static int set_up(void **state)
 {
-    static struct world w;
-
-    memset(&w, 0, sizeof w);
-    w.main[0] = w.main[1] = NO_JOB;
-    assert_int_equal(keeper_new(&fake_ops, &w, 2, &w.keeper), 0);
-    *state = &w;
-    return 0;
-}
-
-/* Every test ends with nothing running, nothing locked, and nothing said that it did not expect. */
-static int tear_down(void **state)
-{
-    struct world *w = *state;
-
-    assert_true(keeper_is_idle(w->keeper));
-    assert_false(w->locked[0] || w->locked[1] || w->cut[0] || w->cut[1]);
-    assert_int_equal(w->sent_count, w->read_count);
-    keeper_free(w->keeper);
-    return 0;
-}
-
-static void attach(struct world *w, int client, unsigned slot, uint32_t id)
-{
-    struct privmsg m = {.type = PRIVMSG_ATTACH, .slot = slot, .id = id, .size = 4096};
-
-    assert_int_equal(
-        keeper_message(w->keeper, client, &m, open("/dev/null", O_RDONLY | O_CLOEXEC), w->now), 0);
-}
-
-static void detach(struct world *w, int client, unsigned slot, uint32_t id, bool alive)
-{
-    struct privmsg m = {.type = PRIVMSG_DETACH, .slot = slot, .id = id, .link_alive = alive};
-
-    assert_int_equal(keeper_message(w->keeper, client, &m, -1, w->now), 0);
-}
-
-static void end(struct world *w, unsigned slot, enum keeper_job job, int error)
-{
-    struct keeper_result result = {.error = error, .device = 5};
-
-    snprintf(result.reason, sizeof result.reason, "%s", error ? "It broke." : "");
-    if (job == KEEPER_CUT) {
-        assert_true(w->cut[slot]);
-        w->cut[slot] = false;
-    } else {
-        assert_int_equal(w->main[slot], (int)job);
-        w->main[slot] = NO_JOB;
-    }
-    keeper_job_ended(w->keeper, slot, job, &result, w->now);
-}
-
-/* The next message that was sent is this one. */
-static void expect(struct world *w, enum privmsg_type type, int client, uint32_t id, int error)
-{
-    const struct sent *s = &w->sent[w->read_count];
-
-    assert_true(w->read_count < w->sent_count);
-    w->read_count++;
-    assert_int_equal(s->m.type, type);
-    assert_int_equal(s->client, client);
-    assert_int_equal(s->m.id, id);
-    assert_int_equal(s->m.error, error);
-    assert_true((error == 0) == (s->m.reason[0] == '\0'));
-}
-
-static void attached(struct world *w, int client, unsigned slot)
-{
-    attach(w, client, slot, 1);
-    end(w, slot, KEEPER_ATTACH, 0);
-    expect(w, PRIVMSG_REPLY, client, 1, 0);
-    assert_int_equal(w->sent[w->read_count - 1].m.device, 5);
-    assert_int_equal(keeper_state(w->keeper, slot), SLOT_ATTACHED);
+    return set_up_keeper(state, 0);
 }
 
 static void test_attach_and_detach(void **state)
@@ -199,7 +23,7 @@ static void test_attach_and_detach(void **state)
     for (int alive = 0; alive < 2; alive++) {
         attached(w, 1, 0);
         detach(w, 1, 0, 2, alive);
-        end(w, 0, alive ? KEEPER_TEARDOWN_ALIVE : KEEPER_TEARDOWN_DEAD, 0);
+        end_job(w, 0, alive ? KEEPER_TEARDOWN_ALIVE : KEEPER_TEARDOWN_DEAD, 0);
         expect(w, PRIVMSG_REPLY, 1, 2, 0);
     }
     detach(w, 1, 0, 3, true);
@@ -211,9 +35,9 @@ static void test_failed_attach_is_undone_first(void **state)
     struct world *w = *state;
 
     attach(w, 1, 0, 1);
-    end(w, 0, KEEPER_ATTACH, -ENODEV);
+    end_job(w, 0, KEEPER_ATTACH, -ENODEV);
     assert_int_equal(w->sent_count, 0);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
     expect(w, PRIVMSG_REPLY, 1, 1, -ENODEV);
 }
 
@@ -228,9 +52,9 @@ static void test_detach_while_the_attach_is_stuck(void **state)
             detach(w, 1, 0, 2, alive);
             expect(w, PRIVMSG_REPLY, 1, 1, -ECANCELED);
             assert_true(w->killed[0] && w->cut[0]);
-            end(w, 0, order ? KEEPER_ATTACH : KEEPER_CUT, -EIO);
-            end(w, 0, order ? KEEPER_CUT : KEEPER_ATTACH, -EIO);
-            end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+            end_job(w, 0, order ? KEEPER_ATTACH : KEEPER_CUT, -EIO);
+            end_job(w, 0, order ? KEEPER_CUT : KEEPER_ATTACH, -EIO);
+            end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
             expect(w, PRIVMSG_REPLY, 1, 2, 0);
         }
     }
@@ -238,9 +62,9 @@ static void test_detach_while_the_attach_is_stuck(void **state)
     attach(w, 1, 0, 1);
     detach(w, 1, 0, 2, true);
     expect(w, PRIVMSG_REPLY, 1, 1, -ECANCELED);
-    end(w, 0, KEEPER_ATTACH, 0);
-    end(w, 0, KEEPER_CUT, 0);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    end_job(w, 0, KEEPER_ATTACH, 0);
+    end_job(w, 0, KEEPER_CUT, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
     expect(w, PRIVMSG_REPLY, 1, 2, 0);
 }
 
@@ -258,9 +82,9 @@ static void test_orderly_teardown_that_hangs_is_cut(void **state)
     keeper_tick(w->keeper, w->now);
     assert_true(w->cut[0]);
     assert_true(keeper_next_tick(w->keeper) == UINT64_MAX);
-    end(w, 0, KEEPER_TEARDOWN_ALIVE, 0);
-    end(w, 0, KEEPER_CUT, 0);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_ALIVE, 0);
+    end_job(w, 0, KEEPER_CUT, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
     expect(w, PRIVMSG_REPLY, 1, 2, 0);
 }
 
@@ -272,8 +96,8 @@ static void test_second_detach_says_the_line_is_dead(void **state)
     detach(w, 1, 0, 2, true);
     detach(w, 1, 0, 3, false);
     assert_true(w->cut[0]);
-    end(w, 0, KEEPER_CUT, 0);
-    end(w, 0, KEEPER_TEARDOWN_ALIVE, 0);
+    end_job(w, 0, KEEPER_CUT, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_ALIVE, 0);
     expect(w, PRIVMSG_REPLY, 1, 2, 0);
     expect(w, PRIVMSG_REPLY, 1, 3, 0);
 }
@@ -285,21 +109,21 @@ static void test_cut_that_wakes_nothing(void **state)
 
     attached(w, 1, 0);
     detach(w, 1, 0, 2, false);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
     expect(w, PRIVMSG_REPLY, 1, 2, 0);
     attach(w, 1, 0, 3);
     detach(w, 1, 0, 4, false);
     expect(w, PRIVMSG_REPLY, 1, 3, -ECANCELED);
     for (int i = 0; i < 3; i++) {
-        end(w, 0, KEEPER_CUT, i ? 0 : -ENOMEM);
+        end_job(w, 0, KEEPER_CUT, i ? 0 : -ENOMEM);
         assert_true(keeper_next_tick(w->keeper) == w->now + KEEPER_PATIENCE);
         w->now += KEEPER_PATIENCE;
         keeper_tick(w->keeper, w->now);
         assert_true(w->cut[0]);
     }
-    end(w, 0, KEEPER_ATTACH, -EIO);
-    end(w, 0, KEEPER_CUT, 0);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    end_job(w, 0, KEEPER_ATTACH, -EIO);
+    end_job(w, 0, KEEPER_CUT, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
     expect(w, PRIVMSG_REPLY, 1, 4, 0);
 }
 
@@ -317,8 +141,8 @@ static void test_owner_is_heard_among_those_who_wait(void **state)
         expect(w, PRIVMSG_REPLY, 2, id, -EBUSY);
     detach(w, 1, 0, 3, false);
     assert_true(w->cut[0]);
-    end(w, 0, KEEPER_CUT, 0);
-    end(w, 0, KEEPER_TEARDOWN_ALIVE, 0);
+    end_job(w, 0, KEEPER_CUT, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_ALIVE, 0);
     expect(w, PRIVMSG_REPLY, 1, 2, 0);
     expect(w, PRIVMSG_REPLY, 2, 10, 0);
     expect(w, PRIVMSG_REPLY, 1, 3, 0);
@@ -337,9 +161,9 @@ static void test_cut_that_does_not_start(void **state)
     w->now = keeper_next_tick(w->keeper);
     keeper_tick(w->keeper, w->now);
     assert_true(w->cut[0]);
-    end(w, 0, KEEPER_CUT, 0);
-    end(w, 0, KEEPER_ATTACH, -EIO);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    end_job(w, 0, KEEPER_CUT, 0);
+    end_job(w, 0, KEEPER_ATTACH, -EIO);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
     expect(w, PRIVMSG_REPLY, 1, 2, 0);
 }
 
@@ -350,33 +174,33 @@ static void test_client_dies_at_every_step(void **state)
     /* while attaching */
     attach(w, 1, 0, 1);
     keeper_client_gone(w->keeper, 1, w->now);
-    end(w, 0, KEEPER_CUT, 0);
-    end(w, 0, KEEPER_ATTACH, -EIO);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    end_job(w, 0, KEEPER_CUT, 0);
+    end_job(w, 0, KEEPER_ATTACH, -EIO);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
     /* attached */
     attached(w, 1, 0);
     keeper_client_gone(w->keeper, 1, w->now);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
     /* in an orderly teardown, whose line died with it */
     attached(w, 1, 0);
     detach(w, 1, 0, 2, true);
     keeper_client_gone(w->keeper, 1, w->now);
     assert_int_equal(w->main[0], KEEPER_TEARDOWN_ALIVE);
-    end(w, 0, KEEPER_TEARDOWN_ALIVE, -EIO);
+    end_job(w, 0, KEEPER_TEARDOWN_ALIVE, -EIO);
     if (w->cut[0])
-        end(w, 0, KEEPER_CUT, 0);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+        end_job(w, 0, KEEPER_CUT, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
     /* while a failed attach is undone */
     attach(w, 1, 0, 1);
-    end(w, 0, KEEPER_ATTACH, -EIO);
+    end_job(w, 0, KEEPER_ATTACH, -EIO);
     keeper_client_gone(w->keeper, 1, w->now);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
     /* while it waits for its turn */
     attached(w, 1, 0);
     detach(w, 1, 0, 2, false);
     attach(w, 2, 0, 1);
     keeper_client_gone(w->keeper, 2, w->now);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
     expect(w, PRIVMSG_REPLY, 1, 2, 0);
     /* after all is over */
     keeper_client_gone(w->keeper, 1, w->now);
@@ -387,23 +211,16 @@ static void test_worker_dies_at_every_step(void **state)
     struct world *w = *state;
 
     attach(w, 1, 0, 1);
-    end(w, 0, KEEPER_ATTACH, -EIO);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, -EIO);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    end_job(w, 0, KEEPER_ATTACH, -EIO);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, -EIO);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
     expect(w, PRIVMSG_REPLY, 1, 1, -EIO);
 
     attached(w, 1, 0);
     detach(w, 1, 0, 2, true);
-    end(w, 0, KEEPER_TEARDOWN_ALIVE, -EIO);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_ALIVE, -EIO);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
     expect(w, PRIVMSG_REPLY, 1, 2, 0);
-
-    /* A teardown that never works is given up with its reason after the second try. */
-    attached(w, 1, 0);
-    detach(w, 1, 0, 2, false);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, -EBUSY);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, -EBUSY);
-    expect(w, PRIVMSG_REPLY, 1, 2, -EBUSY);
 
     /* Not even forking works. */
     attached(w, 1, 0);
@@ -414,11 +231,41 @@ static void test_worker_dies_at_every_step(void **state)
     assert_true(w->locked[0]);
     w->now = keeper_next_tick(w->keeper);
     keeper_tick(w->keeper, w->now);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
     expect(w, PRIVMSG_REPLY, 1, 2, 0);
     w->start_fails = 1;
     attach(w, 1, 0, 1);
     expect(w, PRIVMSG_REPLY, 1, 1, -EAGAIN);
+}
+
+/* A slot that cannot be cleared is not free: everybody hears why, and it is tried for ever. */
+static void test_teardown_that_never_works(void **state)
+{
+    struct world *w = *state;
+
+    attached(w, 1, 0);
+    detach(w, 1, 0, 2, false);
+    attach(w, 2, 0, 7);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, -EBUSY);
+    assert_int_equal(w->main[0], KEEPER_TEARDOWN_DEAD);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, -EBUSY);
+    expect(w, PRIVMSG_REPLY, 1, 2, -EBUSY);
+    expect(w, PRIVMSG_REPLY, 2, 7, -EBUSY);
+    assert_int_equal(keeper_state(w->keeper, 0), SLOT_DETACHING);
+    assert_true(w->locked[0]);
+    /* Who asks for it meanwhile waits for the next try. */
+    attach(w, 2, 0, 8);
+    wait_for_deadline(w);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, -EBUSY);
+    expect(w, PRIVMSG_REPLY, 2, 8, -EBUSY);
+    attach(w, 2, 0, 9);
+    wait_for_deadline(w);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    end_job(w, 0, KEEPER_ATTACH, 0);
+    expect(w, PRIVMSG_REPLY, 2, 9, 0);
+    detach(w, 2, 0, 1, false);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    expect(w, PRIVMSG_REPLY, 2, 1, 0);
 }
 
 static void test_drive_goes_unasked(void **state)
@@ -430,7 +277,7 @@ static void test_drive_goes_unasked(void **state)
     expect(w, PRIVMSG_GONE, 1, 0, -ENODEV);
     keeper_drive_gone(w->keeper, 0, "Somebody pulled it.", w->now);
     detach(w, 1, 0, 2, true);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
     expect(w, PRIVMSG_REPLY, 1, 2, 0);
 }
 
@@ -443,15 +290,15 @@ static void test_next_attach_waits_its_turn(void **state)
     attach(w, 2, 0, 7);
     attach(w, 3, 0, 8);
     expect(w, PRIVMSG_REPLY, 3, 8, -EBUSY);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
-    end(w, 0, KEEPER_ATTACH, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    end_job(w, 0, KEEPER_ATTACH, 0);
     expect(w, PRIVMSG_REPLY, 2, 7, 0);
     /* Called off while it waits. */
     keeper_client_gone(w->keeper, 2, w->now);
     attach(w, 3, 0, 1);
     detach(w, 3, 0, 2, true);
     expect(w, PRIVMSG_REPLY, 3, 1, -ECANCELED);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
     expect(w, PRIVMSG_REPLY, 3, 2, 0);
 }
 
@@ -466,10 +313,10 @@ static void test_slots_and_owners_are_apart(void **state)
     detach(w, 2, 0, 6, false);
     expect(w, PRIVMSG_REPLY, 2, 6, -EPERM);
     keeper_client_gone(w->keeper, 1, w->now);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
     assert_int_equal(keeper_state(w->keeper, 1), SLOT_ATTACHED);
     detach(w, 2, 1, 7, true);
-    end(w, 1, KEEPER_TEARDOWN_ALIVE, 0);
+    end_job(w, 1, KEEPER_TEARDOWN_ALIVE, 0);
     expect(w, PRIVMSG_REPLY, 2, 7, 0);
 }
 
@@ -498,12 +345,12 @@ static void test_leftovers_of_an_earlier_helper(void **state)
     keeper_begin(w->keeper);
     assert_int_equal(w->teardowns, 2);
     attach(w, 1, 0, 1);
-    end(w, 1, KEEPER_TEARDOWN_DEAD, 0);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
-    end(w, 0, KEEPER_ATTACH, 0);
+    end_job(w, 1, KEEPER_TEARDOWN_DEAD, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    end_job(w, 0, KEEPER_ATTACH, 0);
     expect(w, PRIVMSG_REPLY, 1, 1, 0);
     keeper_client_gone(w->keeper, 1, 0);
-    end(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
     /* What another process holds is left alone. */
     w->claim_fails = 1;
     keeper_begin(w->keeper);
@@ -523,10 +370,29 @@ static void test_orderly_stop(void **state)
     assert_false(keeper_is_idle(w->keeper));
     attach(w, 1, 0, 3);
     expect(w, PRIVMSG_REPLY, 1, 3, -ESHUTDOWN);
-    end(w, 0, KEEPER_TEARDOWN_ALIVE, 0);
-    end(w, 1, KEEPER_ATTACH, -EIO);
-    end(w, 1, KEEPER_CUT, 0);
-    end(w, 1, KEEPER_TEARDOWN_DEAD, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_ALIVE, 0);
+    end_job(w, 1, KEEPER_ATTACH, -EIO);
+    end_job(w, 1, KEEPER_CUT, 0);
+    end_job(w, 1, KEEPER_TEARDOWN_DEAD, 0);
+}
+
+/* What a machine has written is given longer to go out. */
+static void test_patience(void **state)
+{
+    struct world *w = *state;
+
+    for (int read_only = 0; read_only < 2; read_only++) {
+        struct privmsg m = {.type = PRIVMSG_ATTACH, .id = 1, .size = 512, .read_only = read_only};
+
+        keeper_message(w->keeper, 1, &m, open("/dev/null", O_RDONLY | O_CLOEXEC), w->now);
+        end_job(w, 0, KEEPER_ATTACH, 0);
+        expect(w, PRIVMSG_REPLY, 1, 1, 0);
+        detach(w, 1, 0, 2, true);
+        assert_true(keeper_next_tick(w->keeper) ==
+                    w->now + (read_only ? KEEPER_PATIENCE : KEEPER_PATIENCE_WRITES));
+        end_job(w, 0, KEEPER_TEARDOWN_ALIVE, 0);
+        expect(w, PRIVMSG_REPLY, 1, 2, 0);
+    }
 }
 
 #define WORLD_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -544,12 +410,14 @@ int main(void)
         WORLD_TEST(test_cut_that_does_not_start),
         WORLD_TEST(test_client_dies_at_every_step),
         WORLD_TEST(test_worker_dies_at_every_step),
+        WORLD_TEST(test_teardown_that_never_works),
         WORLD_TEST(test_drive_goes_unasked),
         WORLD_TEST(test_next_attach_waits_its_turn),
         WORLD_TEST(test_slots_and_owners_are_apart),
         WORLD_TEST(test_bad_requests),
         WORLD_TEST(test_leftovers_of_an_earlier_helper),
         WORLD_TEST(test_orderly_stop),
+        WORLD_TEST(test_patience),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,12 +26,24 @@ static const struct row rows[] = {
     {SLOT_ATTACHING, PRIVMSG_DETACH, PERMIT_DENIED, PERMIT_DO, PERMIT_DENIED},
     {SLOT_ATTACHED, PRIVMSG_DETACH, PERMIT_DENIED, PERMIT_DO, PERMIT_DENIED},
     {SLOT_DETACHING, PRIVMSG_DETACH, PERMIT_WAIT, PERMIT_DO, PERMIT_WAIT},
+    {SLOT_ORPHANED, PRIVMSG_ATTACH, PERMIT_REPLACE, PERMIT_REPLACE, PERMIT_REPLACE},
+    {SLOT_ORPHANED, PRIVMSG_DETACH, PERMIT_DO, PERMIT_DO, PERMIT_DO},
+    {SLOT_FREE, PRIVMSG_ADOPT, PERMIT_MISSING, PERMIT_MISSING, PERMIT_MISSING},
+    {SLOT_ATTACHING, PRIVMSG_ADOPT, PERMIT_BUSY, PERMIT_BUSY, PERMIT_BUSY},
+    {SLOT_ATTACHED, PRIVMSG_ADOPT, PERMIT_BUSY, PERMIT_BUSY, PERMIT_BUSY},
+    {SLOT_DETACHING, PRIVMSG_ADOPT, PERMIT_MISSING, PERMIT_MISSING, PERMIT_MISSING},
+    {SLOT_ORPHANED, PRIVMSG_ADOPT, PERMIT_DO, PERMIT_DO, PERMIT_DO},
+    {SLOT_FREE, PRIVMSG_RELOAD, PERMIT_MISSING, PERMIT_MISSING, PERMIT_MISSING},
+    {SLOT_ATTACHING, PRIVMSG_RELOAD, PERMIT_DENIED, PERMIT_BUSY, PERMIT_DENIED},
+    {SLOT_ATTACHED, PRIVMSG_RELOAD, PERMIT_DENIED, PERMIT_DO, PERMIT_DENIED},
+    {SLOT_DETACHING, PRIVMSG_RELOAD, PERMIT_MISSING, PERMIT_MISSING, PERMIT_MISSING},
+    {SLOT_ORPHANED, PRIVMSG_RELOAD, PERMIT_DENIED, PERMIT_DENIED, PERMIT_DENIED},
 };
 
 static void test_every_row(void **state)
 {
     (void)state;
-    assert_int_equal(sizeof rows / sizeof rows[0], SLOT_STATES * 2);
+    assert_int_equal(sizeof rows / sizeof rows[0], SLOT_STATES * 4);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const struct row *r = &rows[i];
 
@@ -47,8 +59,9 @@ static void test_nothing_else(void **state)
     for (unsigned s = 0; s <= SLOT_STATES; s++) {
         for (unsigned type = 0; type < 256; type++) {
             for (unsigned who = 0; who <= PERMIT_WHOS; who++) {
-                bool known = (type == PRIVMSG_ATTACH || type == PRIVMSG_DETACH) &&
-                             s < SLOT_STATES && who < PERMIT_WHOS;
+                bool request = type == PRIVMSG_ATTACH || type == PRIVMSG_DETACH ||
+                               type == PRIVMSG_ADOPT || type == PRIVMSG_RELOAD;
+                bool known = request && s < SLOT_STATES && who < PERMIT_WHOS;
                 enum permit permit =
                     permit_check((enum slot_state)s, (enum privmsg_type)type, (enum permit_who)who);
 

@@ -257,6 +257,35 @@ static void test_detach_behind_an_attach_under_way(void **state)
     assert_int_equal(w->attach_error, -ECANCELED);
 }
 
+static void test_adopt_and_reload(void **state)
+{
+    struct world *w = *state;
+    struct medium medium = {.kind = MEDIUM_CD, .size = 4096, .read_only = true};
+    struct privmsg m;
+    int pair[2];
+
+    helper_listen(w);
+    begin(w);
+    assert_true(helper_accepts(w));
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    close(pair[0]);
+    priv_adopt(w->priv, 1, &medium, pair[1], attach_done, w);
+    m = helper_hears(w);
+    assert_int_equal(m.type, PRIVMSG_ADOPT);
+    assert_true(m.kind == MEDIUM_CD && m.read_only && m.size == 4096 && m.slot == 1);
+    helper_says(w, PRIVMSG_REPLY, m.id, 0);
+    run_until(w, heard_one);
+    assert_string_equal(w->device, "nbd3");
+    priv_reload(w->priv, 1, NULL, NULL);
+    m = helper_hears(w);
+    assert_true(m.type == PRIVMSG_RELOAD && m.slot == 1);
+    helper_says(w, PRIVMSG_REPLY, m.id, 0);
+    /* The drive is still known as this program's: what becomes of it is told. */
+    helper_says(w, PRIVMSG_GONE, 0, -ENODEV);
+    run_until(w, heard_two);
+    assert_string_equal(w->order, "ag");
+}
+
 static void test_no_helper_then_one(void **state)
 {
     struct world *w = *state;
@@ -334,7 +363,7 @@ static void test_helper_of_another_version(void **state)
     begin(w);
     assert_true(helper_accepts(w));
     attach(w);
-    assert_int_equal(send(w->line, "\x02\x03nonsense", 10, 0), 10);
+    assert_int_equal(send(w->line, "\x03\x03nonsense", 10, 0), 10);
     run_until(w, heard_one);
     assert_int_equal(w->attach_error, -ECONNRESET);
     assert_non_null(strstr(w->reason, "another version"));
@@ -361,6 +390,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         PRIV_TEST(test_attach_and_detach),
         PRIV_TEST(test_detach_behind_an_attach_under_way),
+        PRIV_TEST(test_adopt_and_reload),
         PRIV_TEST(test_no_helper_then_one),
         PRIV_TEST(test_reconnects_by_itself),
         PRIV_TEST(test_helper_dies),

@@ -21,6 +21,9 @@ static const struct privmsg samples[] = {
     {.type = PRIVMSG_ATTACH, .slot = 0, .id = 7, .kind = MEDIUM_DISK, .size = 1},
     {.type = PRIVMSG_DETACH, .slot = 15, .id = UINT32_MAX, .link_alive = true},
     {.type = PRIVMSG_DETACH},
+    {.type = PRIVMSG_ADOPT, .slot = 4, .id = 8, .kind = MEDIUM_CD, .size = UINT64_MAX},
+    {.type = PRIVMSG_RELOAD, .slot = 15, .id = 10},
+    {.type = PRIVMSG_RELOAD},
     {.type = PRIVMSG_REPLY, .slot = 1, .id = 9, .error = 0, .device = 12},
     {.type = PRIVMSG_REPLY, .error = -4095, .device = PRIVMSG_NO_DEVICE, .reason = "It broke."},
     {.type = PRIVMSG_GONE, .slot = 2, .error = -ENODEV, .device = PRIVMSG_NO_DEVICE, .reason = "x"},
@@ -45,7 +48,7 @@ static void assert_same(const struct privmsg *a, const struct privmsg *b)
 
 static void test_attach_bytes(void **state)
 {
-    static const uint8_t wanted[] = {1, 1, 0, 3, 1,  2,    3,    4,    1,    1,    0,    0,
+    static const uint8_t wanted[] = {2, 1, 0, 3, 1,  2,    3,    4,    1,    1,    0,    0,
                                      0, 0, 0, 0, 17, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88};
     uint8_t bytes[PRIVMSG_SIZE_MAX];
 
@@ -116,7 +119,9 @@ static void test_unsayable(void **state)
         {.type = PRIVMSG_REPLY, .error = 1},
         {.type = PRIVMSG_REPLY, .error = -4096},
         {.type = (enum privmsg_type)0},
-        {.type = (enum privmsg_type)5},
+        {.type = (enum privmsg_type)7},
+        {.type = PRIVMSG_ADOPT, .slot = 1, .size = 0},
+        {.type = PRIVMSG_RELOAD, .slot = PRIVMSG_SLOTS_MAX},
     };
     uint8_t bytes[PRIVMSG_SIZE_MAX];
 

@@ -36,6 +36,7 @@ runtime_dir = /run/platter
 socket = /run/platter-helper/helper.sock
 state_dir = /run/platter-helper
 user = {_USER}
+restart_grace = 2
 
 [slot 0]
 name = Virtual drive
