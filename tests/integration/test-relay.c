@@ -6,8 +6,9 @@
  *
  *     test-relay --connect SERVER_SOCKET --listen SOCKET [--memory BYTES]
  *
- * Says "ready URI" on stdout when the drive is there. Ends with 0 on SIGTERM, and with 1 and the
- * reason on stderr when the far end is lost.
+ * Says "ready URI" on stdout when the drive is there, and the engine's counters, as JSON in a line,
+ * at each SIGUSR1. Ends with 0 on SIGTERM, and with 1 and the reason on stderr when the far end is
+ * lost.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -96,6 +97,39 @@ static void source_lost(void *owner, enum stream_close why, bool orderly, const 
 
 static const struct source_events source_events = {.ready = source_ready, .lost = source_lost};
 
+static void tell_counters(void *arg)
+{
+    struct relay *relay = arg;
+    struct engine_counters c;
+
+    engine_get_counters(relay->engine, &c);
+
+    const struct {
+        const char *name;
+        uint64_t value;
+    } rows[] = {
+        {"reads", c.reads},
+        {"bytes_read", c.bytes_read},
+        {"bytes_fetched", c.bytes_fetched},
+        {"bytes_warmed", c.bytes_warmed},
+        {"bytes_ahead", c.bytes_ahead},
+        {"bytes_wasted", c.bytes_wasted},
+        {"bytes_copied", c.bytes_copied},
+        {"hits", c.hits},
+        {"misses", c.misses},
+        {"asks", c.asks},
+        {"round_trip", c.round_trip},
+        {"line_rate", c.line_rate},
+        {"window", c.window},
+        {"memory", c.memory},
+    };
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        printf("%s\"%s\":%llu", i ? "," : "{", rows[i].name, (unsigned long long)rows[i].value);
+    printf("}\n");
+    fflush(stdout);
+}
+
 static void terminated(void *arg)
 {
     stop(arg, 0);
@@ -159,6 +193,7 @@ int main(int argc, char **argv)
                                             {NULL, 0, NULL, 0}};
     struct relay relay = {.medium = {.kind = MEDIUM_DISK}};
     struct loop_signal *term = NULL;
+    struct loop_signal *asked = NULL;
     const char *from = NULL;
     const char *listen = NULL;
     size_t memory = 16u << 20;
@@ -178,7 +213,8 @@ int main(int argc, char **argv)
     int fd = from && listen ? connect_to(from) : -1;
 
     if (fd < 0 || loop_new(&relay.loop) < 0 ||
-        loop_signal_new(relay.loop, SIGTERM, terminated, &relay, &term) < 0) {
+        loop_signal_new(relay.loop, SIGTERM, terminated, &relay, &term) < 0 ||
+        loop_signal_new(relay.loop, SIGUSR1, tell_counters, &relay, &asked) < 0) {
         fprintf(stderr, "test-relay: cannot connect to %s: %s\n", from ? from : "nothing",
                 strerror(errno));
         return 2;
@@ -186,6 +222,7 @@ int main(int argc, char **argv)
     if (run(&relay, fd, listen, memory) < 0)
         relay.status = 2;
     loop_signal_free(term);
+    loop_signal_free(asked);
     loop_free(relay.loop);
     return relay.status;
 }

@@ -82,6 +82,17 @@ meson_build() {
 dev_build() {
     say "Building the programs in build/"
     meson_build build gcc
+    page_build
+}
+
+# What is measured: optimised and hardened as a package would be.
+dev_build_release() {
+    say "Building the programs in build-bench/"
+    meson_build build-bench gcc -Dbuildtype=release
+    page_build
+}
+
+page_build() {
     if [ -f "$top/web/package.json" ]; then
         say "Building the page in web/"
         npm --prefix "$top/web" run build
