@@ -94,8 +94,8 @@ static const char *add_resume(struct media_query *q, const char *value, size_t l
     }
     if (length != MEDIA_TOKEN_DIGITS)
         return "The session to resume must be 32 lower-case hexadecimal digits.";
-    memcpy(q->resume, value, length);
-    q->resume[length] = '\0';
+    memcpy(q->resume, value, MEDIA_TOKEN_DIGITS);
+    q->resume[MEDIA_TOKEN_DIGITS] = '\0';
     return NULL;
 }
 

@@ -102,8 +102,7 @@ static void test_text(void **state)
         "platter_slot_state{slot=\"1\",state=\"absent\"} 1\n",
         "platter_slot_grace_left_seconds{slot=\"1\"} 0\n",
         "platter_slot_keep_left_seconds{slot=\"1\"} 1234\n",
-        "# TYPE platter_slot_requests_total counter\n"
-        "platter_slot_requests_total{slot=\"0\"} 0\n"
+        "\n# TYPE platter_slot_requests_total counter\nplatter_slot_requests_total{slot=\"0\"} 0\n",
         "platter_slot_requests_total{slot=\"1\"} 1099511627776\n",
         "platter_slot_round_trip_seconds{slot=\"0\"} NaN\n",
         "platter_slot_round_trip_seconds{slot=\"1\"} 1.020304\n",
