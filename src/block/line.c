@@ -130,20 +130,29 @@ uint32_t line_ask_size(const struct line *line)
     return (uint32_t)min_u64(max_u64(bytes, ASK_STEP), ASK_MAX);
 }
 
+static void note_starved(struct line *line, uint64_t now)
+{
+    line->starved_at = now;
+    line->has_starved = true;
+}
+
 void line_asked(struct line *line, struct line_mark *mark, uint32_t bytes, uint64_t now)
 {
     if (line->in_flight == 0) {
         line->delivered_at = now;
         line->sent_from = now;
+        note_starved(line, now);
     }
     mark->bytes = bytes;
     mark->stalls = line->stalls;
-    mark->calm = line->in_flight == 0 || line->in_flight < product(line) * 3 / 4;
+    /* Asks that leave together queue up behind each other; in a dip, answers keep them apart. */
+    mark->calm = line->in_flight == 0 || (line->dipping && line->in_flight < product(line) * 3 / 4);
     mark->sent_at = now;
     mark->delivered = line->delivered;
     mark->delivered_at = line->delivered_at;
     mark->sent_from = line->sent_from;
     line->in_flight += bytes;
+    line->filled_to = line->in_flight;
 }
 
 static void dip_begin(struct line *line, uint64_t now)
@@ -296,10 +305,9 @@ void line_answered(struct line *line, const struct line_mark *mark, uint32_t tra
                    uint64_t now)
 {
     note_silence(line, now);
-    if (travelled < mark->bytes || line->in_flight < product(line)) {
-        line->starved_at = now;
-        line->has_starved = true;
-    }
+    /* Several answers at once are no sign: what counts is how far it was filled after the last. */
+    if (travelled < mark->bytes || line->filled_to < product(line))
+        note_starved(line, now);
     line->in_flight -= mark->bytes;
     line->delivered += travelled;
     line->delivered_at = now;

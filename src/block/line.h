@@ -28,6 +28,7 @@ struct line_mark {
 
 struct line {
     uint64_t in_flight;    /* bytes asked for and not answered */
+    uint64_t filled_to;    /* what that was when an ask last left */
     uint64_t delivered;    /* payload bytes since line_init() */
     uint64_t delivered_at; /* when that last grew, or when an ask last found the line idle */
     uint64_t sent_from;    /* when the ask last answered had left */

@@ -35,6 +35,7 @@ struct sim {
     uint64_t delay;    /* each way */
     uint64_t service;  /* the far end's time for each ask, one after another */
     uint64_t jitter;   /* up to this much more on the way back, at random; order is kept */
+    uint64_t batch;    /* answers are looked at only at multiples of this */
     uint64_t mute_to;  /* until then nothing is sent by the far end */
     uint64_t free_at;  /* when the queue will be empty */
     uint64_t last_at;  /* when the latest answer comes in */
@@ -77,6 +78,8 @@ static void sim_ask(struct sim *s, uint32_t bytes)
     a->left_at = start + (uint64_t)bytes * SECOND / s->rate;
     s->free_at = a->left_at;
     a->answered_at = later(a->left_at + s->delay + shake, s->last_at);
+    if (s->batch)
+        a->answered_at += s->batch - a->answered_at % s->batch;
     s->last_at = a->answered_at;
 }
 
@@ -117,6 +120,8 @@ static void sim_run(struct sim *s, uint64_t duration)
         sim_fill(s);
         s->queue_max = later(s->queue_max, sim_queue(s));
         sim_step(s);
+        while (s->batch && s->count && s->asks[s->first % ASKS].answered_at <= s->now)
+            sim_step(s);
     }
 }
 
@@ -366,6 +371,47 @@ static void test_small_reads_keep_the_rate(void **state)
     assert_true(line_rate(&s.line) >= rate / 10 * 9);
 }
 
+/* Answers that are seen several at once, as a busy loop sees them, neither widen the window for
+ * good nor keep a line that has slowed down from being seen. */
+static void test_batches(void **state)
+{
+    static struct sim s;
+
+    (void)state;
+    sim_init(&s, MBIT100, 20 * MS);
+    s.batch = 4 * MS;
+    sim_run(&s, 3 * SECOND);
+    sim_run(&s, 20 * SECOND);
+    show("batches", &s);
+    assert_in_range(line_rate(&s.line), MBIT100 / 10 * 9, MBIT100 / 10 * 16);
+    assert_true(s.queue_max <= 40 * MS);
+    s.rate = MBIT100 / 4;
+    sim_run(&s, 3 * SECOND);
+    show("slower batches", &s);
+    assert_in_range(line_rate(&s.line), s.rate / 10 * 9, s.rate / 10 * 16);
+}
+
+/* Much at once and then nothing, again and again. */
+static void test_bursts(void **state)
+{
+    static struct sim s;
+    uint64_t rate;
+
+    (void)state;
+    sim_init(&s, MBIT100, 50 * MS);
+    sim_run(&s, 3 * SECOND);
+    rate = line_rate(&s.line);
+    for (unsigned i = 0; i < 50; i++) {
+        sim_fill(&s);
+        while (s.count)
+            sim_step(&s);
+        s.now += SECOND;
+    }
+    show("bursts", &s);
+    assert_true(line_rate(&s.line) >= rate / 10 * 9);
+    assert_in_range(s.line.base, 50 * MS, 70 * MS);
+}
+
 /* Holes bring answers and no payload: no sign of a slow line. */
 static void test_holes(void **state)
 {
@@ -457,6 +503,8 @@ int main(void)
         cmocka_unit_test(test_silences),
         cmocka_unit_test(test_crawls),
         cmocka_unit_test(test_small_reads_keep_the_rate),
+        cmocka_unit_test(test_batches),
+        cmocka_unit_test(test_bursts),
         cmocka_unit_test(test_holes),
         cmocka_unit_test(test_lost_and_errors),
         cmocka_unit_test(test_extremes),
