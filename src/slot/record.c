@@ -34,20 +34,6 @@ static void path_of(char path[PATH_ROOM], const char *directory, unsigned slot, 
     snprintf(path, PATH_ROOM, "%s/slot-%u.%s", directory, slot, what);
 }
 
-int slot_record_lock(const char *directory, unsigned slot)
-{
-    char path[PATH_ROOM];
-    cleanup_fd int fd = -1;
-
-    path_of(path, directory, slot, "lock");
-    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return -errno;
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-        return errno == EWOULDBLOCK ? -EBUSY : -errno;
-    return take_fd(&fd);
-}
-
 /* ---- writing ---- */
 
 static json_t *samples_to_json(const struct identity *identity)
@@ -83,67 +69,86 @@ static char *to_text(const struct slot_record *record)
     return text;
 }
 
-static int write_file(const char *path, const char *text)
-{
-    cleanup_fd int fd =
-        open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-    size_t length = strlen(text);
-    ssize_t written;
-
-    if (fd < 0)
-        return -errno;
-    written = write(fd, text, length);
-    if (written < 0)
-        return -errno;
-    return (size_t)written == length ? 0 : -ENOSPC;
-}
-
-static void set_time(const char *path, uint64_t now)
+static void set_time(int fd, uint64_t now)
 {
     struct timespec time = {.tv_sec = (time_t)(now / 1000000),
                             .tv_nsec = (long)(now % 1000000) * 1000};
     struct timespec times[2] = {time, time};
 
     /* A record without it seems older than it is, and less grace is given: no harm. */
-    (void)!utimensat(AT_FDCWD, path, times, AT_SYMLINK_NOFOLLOW);
+    (void)!futimens(fd, times);
+}
+
+/* Locked before anybody can find it. The descriptor, or -errno. */
+static int write_file(const char *path, const char *text, uint64_t now)
+{
+    cleanup_fd int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    size_t length = strlen(text);
+    ssize_t written;
+
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return -errno;
+    written = write(fd, text, length);
+    if (written < 0)
+        return -errno;
+    if ((size_t)written != length)
+        return -ENOSPC;
+    set_time(fd, now);
+    return take_fd(&fd);
+}
+
+/* The record of a process that is no more is anybody's. */
+static bool held_by_another(const char *path)
+{
+    cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+    return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
 }
 
 int slot_record_write(const char *directory, unsigned slot, const struct slot_record *record,
-                      uint64_t now)
+                      uint64_t now, int *held)
 {
     cleanup_free char *text = to_text(record);
     char path[PATH_ROOM];
     char fresh[PATH_ROOM];
+    cleanup_fd int fd = -1;
     int r;
 
     if (!text)
         return -ENOMEM;
     path_of(path, directory, slot, "session");
     path_of(fresh, directory, slot, "session.new");
-    r = write_file(fresh, text);
-    if (r == 0) {
-        set_time(fresh, now);
-        r = rename(fresh, path) < 0 ? -errno : 0;
-    }
-    if (r < 0)
+    if (*held < 0 && held_by_another(path))
+        return -EBUSY;
+    unlink(fresh); /* of a process that died here */
+    fd = write_file(fresh, text, now);
+    r = fd < 0 ? fd : 0;
+    if (r == 0 && rename(fresh, path) < 0)
+        r = -errno;
+    if (r < 0) {
         unlink(fresh);
-    return r;
+        return r;
+    }
+    if (*held >= 0)
+        close(*held);
+    *held = take_fd(&fd);
+    return 0;
 }
 
-void slot_record_touch(const char *directory, unsigned slot, uint64_t now)
+void slot_record_touch(int held, uint64_t now)
 {
-    char path[PATH_ROOM];
-
-    path_of(path, directory, slot, "session");
-    set_time(path, now);
+    set_time(held, now);
 }
 
-void slot_record_remove(const char *directory, unsigned slot)
+void slot_record_remove(const char *directory, unsigned slot, int *held)
 {
     char path[PATH_ROOM];
 
     path_of(path, directory, slot, "session");
     unlink(path);
+    if (*held >= 0)
+        close(*held);
+    *held = -1;
 }
 
 /* ---- reading ---- */
@@ -237,33 +242,50 @@ static bool from_json(json_t *json, struct slot_record *out)
     return samples_from_json(samples, &out->identity);
 }
 
-int slot_record_read(const char *directory, unsigned slot, struct slot_record *out,
-                     uint64_t *touched)
+/* What a file has to be before its text is even looked at. */
+static bool is_ours(const struct stat *st)
 {
-    char path[PATH_ROOM];
+    return S_ISREG(st->st_mode) && st->st_uid == geteuid() &&
+           (st->st_mode & (S_IRWXG | S_IRWXO)) == 0 && st->st_size <= FILE_MAX &&
+           st->st_mtim.tv_sec >= 0;
+}
+
+static int read_text(int fd, struct slot_record *out)
+{
     char text[FILE_MAX];
-    cleanup_fd int fd = -1;
-    struct stat st;
-    ssize_t length;
+    ssize_t length = read(fd, text, sizeof text);
     json_t *json;
     bool good;
 
-    path_of(path, directory, slot, "session");
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0)
-        return errno == ELOOP ? -EBADMSG : -errno;
-    if (fstat(fd, &st) < 0)
-        return -errno;
-    if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & (S_IRWXG | S_IRWXO)) ||
-        st.st_size > FILE_MAX || st.st_mtim.tv_sec < 0)
-        return -EBADMSG;
-    length = read(fd, text, sizeof text);
     if (length < 0)
         return -errno;
-    *touched = (uint64_t)st.st_mtim.tv_sec * 1000000 + (uint64_t)st.st_mtim.tv_nsec / 1000;
     *out = (struct slot_record){.modified = -1};
     json = json_loadb(text, (size_t)length, JSON_REJECT_DUPLICATES, NULL);
     good = json && from_json(json, out);
     json_decref(json);
     return good ? 0 : -EBADMSG;
+}
+
+int slot_record_read(const char *directory, unsigned slot, struct slot_record *out,
+                     uint64_t *touched, int *held)
+{
+    char path[PATH_ROOM];
+    cleanup_fd int fd = -1;
+    struct stat st;
+    int r;
+
+    path_of(path, directory, slot, "session");
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0)
+        return errno == ELOOP ? -EBADMSG : -errno;
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK ? -EBUSY : -errno;
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    r = is_ours(&st) ? read_text(fd, out) : -EBADMSG;
+    if (r < 0)
+        return r;
+    *touched = (uint64_t)st.st_mtim.tv_sec * 1000000 + (uint64_t)st.st_mtim.tv_nsec / 1000;
+    *held = take_fd(&fd);
+    return 0;
 }

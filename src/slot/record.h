@@ -20,24 +20,25 @@ struct slot_record {
 };
 
 /*
- * A slot's records are one process's at a time: the descriptor of the lock, to be closed to let go
- * of it, -EBUSY when another process has it, or -errno.
+ * Whoever wrote or read a record holds it: `held` is its descriptor, locked (flock), -1 for none.
+ * The lock goes with the process, so a record that nobody holds is of a process that is no more.
+ * Times are microseconds of loop_clock(), which all processes share until the next boot.
  */
-int slot_record_lock(const char *directory, unsigned slot);
 
-/* Times are microseconds of loop_clock(), which all processes share until the next boot. */
-
-/* Puts the file in its place, whole. 0 or -errno. */
+/* Puts a record in the place of the one held. 0; -EBUSY when another process holds one there; or
+ * -errno. */
 int slot_record_write(const char *directory, unsigned slot, const struct slot_record *record,
-                      uint64_t now);
+                      uint64_t now, int *held);
 /* Its process lives: so the next one learns when it died. */
-void slot_record_touch(const char *directory, unsigned slot, uint64_t now);
+void slot_record_touch(int held, uint64_t now);
 /*
- * 0; -ENOENT when there is none; -EBADMSG when it is not what slot_record_write() writes, or others
- * may write it; or -errno. `touched`: when its process was last known to live.
+ * 0; -ENOENT when there is none; -EBUSY when another process holds it; -EBADMSG when it is not what
+ * slot_record_write() writes, or others may read it; or -errno. `touched`: when its process was
+ * last known to live.
  */
 int slot_record_read(const char *directory, unsigned slot, struct slot_record *out,
-                     uint64_t *touched);
-void slot_record_remove(const char *directory, unsigned slot);
+                     uint64_t *touched, int *held);
+/* Removes the record, held or not. */
+void slot_record_remove(const char *directory, unsigned slot, int *held);
 
 #endif

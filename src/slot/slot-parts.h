@@ -42,8 +42,7 @@ struct slot {
     uint64_t grace_spent; /* microseconds of the next grace that went by in an earlier process */
     struct export *export;
     bool export_started;
-    int record_lock; /* -1: nothing is recorded */
-    bool recorded;
+    int record; /* the session's, held; -1: it has none */
 
     enum session_state state;
     enum session_event events[EVENTS_MAX];

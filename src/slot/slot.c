@@ -20,7 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "base/utf8.h"
@@ -117,7 +116,7 @@ static void engine_wrote(void *arg, uint64_t offset, uint64_t length)
     struct slot *slot = arg;
 
     /* Before the write is: no process may ever expect the old bytes again. */
-    if (identity_void(&slot->session.identity, offset, length) && slot->recorded)
+    if (identity_void(&slot->session.identity, offset, length) && slot->record >= 0)
         remember(slot);
 }
 
@@ -204,21 +203,23 @@ static void remember(struct slot *slot)
 {
     int r;
 
-    if (slot->record_lock < 0)
+    if (!slot->config.record_dir)
         return;
     r = slot_record_write(slot->config.record_dir, slot->config.number, &slot->session,
-                          loop_clock());
-    slot->recorded = r == 0;
-    if (r < 0)
+                          loop_clock(), &slot->record);
+    if (r == -EBUSY)
+        log_warn("slot %u: another platterd keeps its records in %s: give each a runtime_dir of "
+                 "its own",
+                 slot->config.number, slot->config.record_dir);
+    else if (r < 0)
         log_warn("slot %u: the session cannot be recorded in %s (%s): it will not outlive platterd",
                  slot->config.number, slot->config.record_dir, strerror(-r));
 }
 
 static void forget(struct slot *slot)
 {
-    if (slot->record_lock >= 0)
-        slot_record_remove(slot->config.record_dir, slot->config.number);
-    slot->recorded = false;
+    if (slot->record >= 0)
+        slot_record_remove(slot->config.record_dir, slot->config.number, &slot->record);
 }
 
 static void stop_clock(struct slot *slot)
@@ -353,8 +354,8 @@ static void beat(void *arg)
     struct slot *slot = arg;
 
     far_end_tell(slot);
-    if (slot->recorded)
-        slot_record_touch(slot->config.record_dir, slot->config.number, loop_clock());
+    if (slot->record >= 0)
+        slot_record_touch(slot->record, loop_clock());
     loop_timer_set(slot->heartbeat, HEARTBEAT);
 }
 
@@ -366,20 +367,6 @@ static void clock_rings(void *arg)
 }
 
 /* ---- what the programs ask for ---- */
-
-static void lock_records(struct slot *slot)
-{
-    int r = slot_record_lock(slot->config.record_dir, slot->config.number);
-
-    slot->record_lock = r < 0 ? -1 : r;
-    if (r == -EBUSY)
-        log_warn("slot %u: another platterd keeps its records in %s: give each a runtime_dir of "
-                 "its own",
-                 slot->config.number, slot->config.record_dir);
-    else if (r < 0)
-        log_warn("slot %u: no session can be recorded in %s: %s", slot->config.number,
-                 slot->config.record_dir, strerror(-r));
-}
 
 int slot_new(const struct slot_config *config, struct slot **out)
 {
@@ -400,7 +387,7 @@ int slot_new(const struct slot_config *config, struct slot **out)
         return -ENOMEM;
     slot->config = *config;
     slot->grace = config->grace < ops->grace_max ? config->grace : ops->grace_max;
-    slot->record_lock = -1;
+    slot->record = -1;
     r = loop_later_new(config->loop, handle_events, slot, &slot->later);
     if (r == 0)
         r = loop_timer_new(config->loop, beat, slot, &slot->heartbeat);
@@ -415,8 +402,6 @@ int slot_new(const struct slot_config *config, struct slot **out)
         return r;
     }
     export_own(slot->export, &export_events, slot);
-    if (config->record_dir)
-        lock_records(slot);
     *out = slot;
     return 0;
 }
@@ -425,8 +410,6 @@ void slot_free(struct slot *slot)
 {
     if (!slot)
         return;
-    if (slot->record_lock >= 0)
-        close(slot->record_lock);
     export_free(slot->export);
     loop_timer_free(slot->clock);
     loop_timer_free(slot->alarm);
@@ -445,28 +428,29 @@ static void reset(struct slot *slot)
 
 void slot_restore(struct slot *slot)
 {
-    struct slot_record record;
+    const char *directory = slot->config.record_dir;
     uint64_t now = loop_clock();
     uint64_t touched;
-    int r;
+    int r = -ENOENT;
 
-    if (slot->record_lock < 0 || slot->state != SESSION_IDLE)
+    if (directory && slot->state == SESSION_IDLE)
+        r = slot_record_read(directory, slot->config.number, &slot->session, &touched,
+                             &slot->record);
+    /* Another process's is seen to when this one has something to record. */
+    if (r == -ENOENT || r == -EBUSY)
         return;
-    r = slot_record_read(slot->config.record_dir, slot->config.number, &record, &touched);
-    if (r == -ENOENT)
-        return;
-    if (r == 0 && strcmp(record.export_name, slot->config.export_name) != 0)
+    if (r == 0 && strcmp(slot->session.export_name, slot->config.export_name) != 0)
         r = -EXDEV;
     if (r < 0) {
         log_warn("slot %u: the record of an earlier session in %s is of no use (%s): removed",
-                 slot->config.number, slot->config.record_dir,
-                 r == -EXDEV ? "it is of another export" : strerror(-r));
-        forget(slot);
+                 slot->config.number, directory,
+                 r == -EXDEV     ? "it is of another export"
+                 : r == -EBADMSG ? "it is damaged"
+                                 : strerror(-r));
+        slot_record_remove(directory, slot->config.number, &slot->record);
         return;
     }
     reset(slot);
-    slot->session = record;
-    slot->recorded = true;
     slot->far.lost_why = STREAM_CLOSE_FAILED;
     snprintf(slot->far.lost_phrase, sizeof slot->far.lost_phrase, "platterd was started anew");
     /* A time to come is one of before the last boot. */

@@ -40,8 +40,9 @@ def programs(build, workdir):
 
 @pytest.fixture
 def platterd(programs, workdir):
-    """A function that starts platterd: platterd(slots=("export = unix\\n",), daemon="...\\n")."""
-    def start(env=None, **config):
-        port = free_port()
+    """A function that starts platterd: platterd(slots=("export = unix\\n",), daemon="...\\n").
+    With the port of one that has ended it is that one's successor, in the same directories."""
+    def start(env=None, port=None, **config):
+        port = port or free_port()
         return Platterd(programs, port, write_config(workdir, port, **config), env)
     return start

@@ -5,6 +5,7 @@ Nothing here sleeps for luck: wait_until() asks a condition again and again unti
 time is up. Every program runs with the sanitizers writing reports into the work directory; a report
 fails the test that caused it, whatever else the test thinks.
 """
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
@@ -160,6 +162,23 @@ class Platterd:
     def socket(self, slot=0):
         """The unix export's socket of a slot."""
         return self.runtime_dir / f"slot-{slot}.sock"
+
+    def slot(self, slot=0):
+        """What the API says of a slot."""
+        with urllib.request.urlopen(f"{self.url}/api/slots", timeout=10) as answer:
+            return json.load(answer)["slots"][slot]
+
+    def wait_state(self, state, slot=0, timeout=10.0):
+        return wait_until(lambda: self.slot(slot)["state"] == state, f"slot {slot} is {state}",
+                          timeout)
+
+    def end(self, slot=0):
+        """Ends the session at the device's side, and waits until the slot is free."""
+        post = urllib.request.Request(f"{self.url}/api/slots/{slot}/end", method="POST",
+                                      headers={"Origin": self.url})
+        with urllib.request.urlopen(post, timeout=10) as answer:
+            assert answer.status == 204
+        self.wait_state("idle", slot)
 
     def websocket_url(self, slot=0, kind="disk", name="test.img"):
         return f"ws://127.0.0.1:{self.port}/api/slots/{slot}/media?kind={kind}&name={name}"

@@ -82,6 +82,8 @@ def test_a_frozen_page_is_given_up_and_a_slow_one_is_not(platterd):
             reader.start()
         code, reason = frozen.wait_closed(timeout=40)
         assert (code, "25 seconds" in reason) == (4004, True)
+        assert d.slot(0)["state"] == "suspended"
+        d.end(0)
         for reader in readers:
             reader.join(20)
         assert isinstance(results[0], nbd.Error)

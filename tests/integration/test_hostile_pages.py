@@ -195,8 +195,34 @@ def test_hostile_replies(kind, platterd):
         reader = threading.Thread(target=read_everything, args=(uri, 65536))
         reader.start()
         check_sent_away(page)
+        # It may be an accident of the line, so the session waits for it to come back.
+        d.wait_state("suspended")
+        d.end()
         reader.join(10)
         assert not reader.is_alive()
+    good_session(d)
+
+
+class Incorrigible(WrongCookie):
+    honest = False
+
+
+def test_broken_again_and_again(platterd):
+    """One token brings back one who breaks the protocol twice, and not a third time."""
+    d = platterd()
+    with WrongCookie(d.port, IMAGE) as page:
+        uri, token = page.wait_state("serving")["uri"], page.token()
+        reader = threading.Thread(target=read_everything, args=(uri, 65536))
+        reader.start()
+        check_sent_away(page)
+    with Incorrigible(d.port, IMAGE, resume=token) as page:
+        check_sent_away(page)
+        d.wait_state("suspended")
+    with Incorrigible(d.port, IMAGE, resume=token) as page:
+        check_sent_away(page)
+    d.wait_state("idle")
+    reader.join(10)
+    assert not reader.is_alive()
     good_session(d)
 
 
@@ -255,8 +281,17 @@ def test_nothing_leaks(platterd):
         with kind(d.port, IMAGE) as page:
             if kind is Garbage:
                 page.wait_closed()
+                return
+            uri = page.wait_state("serving")["uri"]
+            if kind is FarEnd:
+                read_everything(uri, 65536)
             else:
-                read_everything(page.wait_state("serving")["uri"], 65536)
+                reader = threading.Thread(target=read_everything, args=(uri, 65536))
+                reader.start()
+                page.wait_closed()
+                d.wait_state("suspended")
+                d.end()
+                reader.join(10)
 
     for kind in kinds * 2:
         session(kind)

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """The web server as strangers meet it: files, headers, refusals, and how WebSockets end."""
-import json
 import os
 import signal
 import socket
@@ -319,12 +318,16 @@ def test_page_leaves(leave, platterd):
         else:
             page.drop()
 
-        def slot():
-            return json.loads(request(d.port, "/api/slots")[2])["slots"][0]
-        wait_until(lambda: slot()["state"] == "idle", "the slot is free again")
-        reason = slot()["reason"]
-        assert reason.endswith(".") and reason.startswith("The page ended") == (leave == "normal")
+        # Who says goodbye is gone; anybody else is waited for.
+        d.wait_state("idle" if leave == "normal" else "suspended")
+        reason = d.slot()["reason"]
+        assert reason.startswith("The page ended" if leave == "normal" else "The page was lost")
+        assert reason.endswith(".")
         page.closed = page.closed or (1006, "")
+    if leave != "normal":
+        with FarEnd(d.port, bytes(4096)) as page:
+            assert page.wait_closed()[0] == 4003
+        d.end()
     with FarEnd(d.port, bytes(4096)) as page:
         page.wait_state("serving")
 

@@ -62,8 +62,8 @@ static void write_record(const char *text, uint64_t touched)
 
     assert_true(fd >= 0);
     assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    slot_record_touch(fd, touched);
     close(fd);
-    slot_record_touch(directory, 3, touched);
 }
 
 static void restart(const char *text, unsigned grace, uint64_t touched)
