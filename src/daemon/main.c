@@ -229,7 +229,6 @@ static int daemon_slots_new(struct daemon *d)
         if (r < 0)
             return r;
         slot_watch_idle(d->slots[i], daemon_slot_idle, d);
-        slot_restore(d->slots[i]);
     }
     return 0;
 }
@@ -295,7 +294,12 @@ static int daemon_new(struct daemon *d)
         log_error("the slots cannot be made: %s", strerror(-r));
         return -1;
     }
-    return daemon_web_new(d);
+    if (daemon_web_new(d) < 0)
+        return -1;
+    /* Last, for from here on nothing fails: a slot that has taken a drive over cannot be freed. */
+    for (size_t i = 0; i < d->config.slot_count; i++)
+        slot_restore(d->slots[i]);
+    return 0;
 }
 
 /* After the loop has ended. */
