@@ -1,84 +1,40 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The engine of a drive: requests in, pieces out to the source, answers back.
+ * The engine of a drive: requests in, asks to the source out, answers back.
  *
- * A request becomes a *job*: memory for the range it covers (a read's widened to the source's block
- * size, a write's data copied, so that the far end may have it longer than the machine waits), and
- * pieces no longer than the source accepts. Every piece stands in one of two places: in `ready`, in
- * the order the machine asked, or at the source. A request whose memory would pass the bound waits,
- * and so do all behind it, so none can starve.
+ * A request waits until nothing stands in its way and there is memory for it; then it is a read
+ * (reads.c), a write (writes.c) or a flush (write-log.c), and what these want of the source is sent
+ * as far as the source takes it. Requests begin in order, but one that has to wait for another does
+ * not keep those behind it that touch neither.
  *
- * Who owns what: the request is its export's; its job is the engine's from admission until
- * engine_release() (or until the answer, if that was an error). A request that is answered before
- * its job is through leaves the job behind: it goes with its last piece. The source is its owner's.
+ * Who owns what: the request is its export's; what the engine made of it is the engine's, until
+ * engine_release(). The source is its owner's. The log and the cache outlive any source.
  *
- * What always holds: `memory` is the sum of all jobs' memory and never passes cache_max; the asks
- * in flight never pass the source's in_flight_max; a request is answered exactly once.
+ * What always holds: a request is in `waiting`, or it is a read, a write or a flush, or its answer
+ * is known. It is in `by_age` until its answer is known, and answered exactly once.
  *
- * Callbacks may come back in here (a completed request is released, or a new one submitted, from
- * inside its own answer), so only pump() moves pieces to the source, and it never runs inside
- * itself.
+ * Callbacks come back in here (a completed request is released, or a new one submitted, from inside
+ * its own answer; a source may answer inside source_submit()). Every way in is therefore counted,
+ * and only the outermost one runs the pump.
  */
-#include "block/engine.h"
-
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
-struct piece {
-    struct source_request ask;
-    struct part part; /* a read's */
-    uint64_t order;
-    struct engine_job *job;
-    struct list link; /* in ready */
-};
+#include "block/asks.h"
+#include "block/prefetch.h"
+#include "block/reads.h"
+#include "block/write-log.h"
+#include "block/writes.h"
 
-struct engine_job {
-    struct engine *engine;
-    struct request *request; /* NULL: it has been answered, and what comes is of no use */
-    uint8_t *memory;         /* NULL for a flush */
-    size_t memory_length;    /* bytes */
-    uint32_t skip;           /* bytes of memory before the request's first */
-    unsigned pieces_left;
-    uint64_t zero_bytes;
-    int error; /* the first that came */
-    struct piece pieces[];
-};
+/* How many requests that have to wait for another one may be passed by those behind them. */
+#define PASSED_MAX 16
 
-struct engine {
-    struct engine_config config;
-    struct engine_counters counters;
-    struct source *source;
-    struct source_info info;
-    int failed; /* 0, or what every request is answered with */
-    bool pumping;
-    bool pump_again;
-    uint64_t order;
-    struct list waiting; /* of requests not yet admitted */
-    struct list by_age;  /* of all requests not yet answered */
-    struct list ready;   /* of pieces */
-};
+/* ---- answers and deadlines ---- */
 
-int engine_new(const struct engine_config *config, struct engine **out)
+uint64_t engine_now(const struct engine *e)
 {
-    struct engine *e = calloc(1, sizeof *e);
-
-    if (!e)
-        return -ENOMEM;
-    e->config = *config;
-    list_init(&e->waiting);
-    list_init(&e->by_age);
-    list_init(&e->ready);
-    *out = e;
-    return 0;
+    return e->config.host.now(e->config.host.arg);
 }
-
-void engine_free(struct engine *e)
-{
-    free(e);
-}
-
-/* ---- answering ---- */
 
 static void set_alarm(struct engine *e)
 {
@@ -91,365 +47,307 @@ static void set_alarm(struct engine *e)
     e->config.host.set_alarm(e->config.host.arg, at);
 }
 
-static void count_answer(struct engine_counters *n, const struct request *r, int error)
-{
-    n->requests_open--;
-    n->requests++;
-    n->errors += error != 0;
-    if (r->op == REQUEST_READ) {
-        n->reads++;
-        n->bytes_read += error ? 0 : r->length;
-    } else if (r->op != REQUEST_FLUSH) {
-        n->writes++;
-        n->bytes_written += error || r->op != REQUEST_WRITE ? 0 : r->length;
-    }
-}
-
-static void answer(struct engine *e, struct request *request, int error)
+void engine_answer(struct engine *e, struct request *request, int error)
 {
     bool was_oldest = e->by_age.next == &request->by_age;
 
     list_remove(&request->by_age);
-    count_answer(&e->counters, request, error);
     if (was_oldest)
         set_alarm(e);
-    request->complete(request, error);
+    request->error = error;
+    list_append(&e->answers, &request->link);
 }
 
-static void free_job(struct engine *e, struct engine_job *job)
+static void count_answer(struct engine_counters *n, const struct request *r)
 {
-    e->counters.memory -= job->memory_length;
-    free(job->memory);
-    free(job);
-}
-
-/* A read that was nothing but holes gives its memory back and shows one run of zeroes. */
-static void show_segments(struct engine_job *job)
-{
-    struct request *r = job->request;
-    bool hole = job->zero_bytes == job->memory_length;
-
-    if (r->op != REQUEST_READ)
-        return;
-    if (hole) {
-        free(job->memory);
-        job->memory = NULL;
-        job->engine->counters.memory -= job->memory_length;
-        job->memory_length = 0;
-    }
-    r->segments[0].data = hole ? NULL : job->memory + job->skip;
-    r->segments[0].length = r->length;
-    r->segment_count = 1;
-}
-
-static void finish_job(struct engine_job *job)
-{
-    struct engine *e = job->engine;
-    struct request *request = job->request;
-    int error = job->error;
-
-    if (request && !error) {
-        show_segments(job);
-    } else {
-        free_job(e, job);
-        if (request)
-            request->job = NULL;
-    }
-    if (request)
-        answer(e, request, error);
-}
-
-static void finish_piece(struct engine_job *job, int error)
-{
-    if (error && !job->error)
-        job->error = error;
-    if (--job->pieces_left == 0)
-        finish_job(job);
-}
-
-/* ---- asking ---- */
-
-static void pump(struct engine *e);
-
-/* Into its old place: what was asked first is asked first again. */
-static void make_ready(struct engine *e, struct piece *piece)
-{
-    struct list *after = e->ready.prev;
-
-    while (after != &e->ready && list_entry(after, struct piece, link)->order > piece->order)
-        after = after->prev;
-    list_append(after->next, &piece->link);
-}
-
-static void piece_answered(struct source_request *ask, int error)
-{
-    struct piece *piece = list_entry(ask, struct piece, ask);
-    struct engine_job *job = piece->job;
-    struct engine *e = job->engine;
-
-    e->counters.asks_in_flight--;
-    e->counters.bytes_in_flight -= ask->length;
-    if (!error && ask->op == SOURCE_READ) {
-        e->counters.bytes_fetched += ask->length;
-        e->counters.bytes_zero += ask->zero_bytes;
-        e->counters.bytes_copied += ask->copied_bytes;
-        job->zero_bytes += ask->zero_bytes;
-    }
-    if (error == SOURCE_LOST && job->request && !e->failed)
-        make_ready(e, piece);
-    else
-        finish_piece(job, error == SOURCE_LOST ? -EIO : error);
-    /* A source that has lost its far end is not asked from inside that news. */
-    if (error == SOURCE_LOST)
-        e->source = NULL;
-    pump(e);
-}
-
-/* The range the source must be asked for: a read's widened to whole blocks. */
-static void widen(const struct engine *e, const struct request *r, uint64_t *from, uint64_t *to)
-{
-    uint64_t mask = r->op == REQUEST_READ ? (uint64_t)e->info.block_min - 1 : 0;
-
-    *from = r->offset & ~mask;
-    *to = (r->offset + r->length + mask) & ~mask;
-    if (*to > e->info.size)
-        *to = e->info.size;
-}
-
-static struct engine_job *new_job(struct engine *e, struct request *r, unsigned pieces,
-                                  size_t memory_length)
-{
-    struct engine_job *job = calloc(1, sizeof *job + pieces * sizeof job->pieces[0]);
-
-    if (!job)
-        return NULL;
-    if (memory_length > 0) {
-        job->memory = malloc(memory_length);
-        if (!job->memory) {
-            free(job);
-            return NULL;
-        }
-    }
-    job->engine = e;
-    job->request = r;
-    job->memory_length = memory_length;
-    job->pieces_left = pieces;
-    r->job = job;
-    e->counters.memory += memory_length;
-    return job;
-}
-
-static enum source_op source_op_of(enum request_op op)
-{
-    switch (op) {
-    case REQUEST_WRITE:
-        return SOURCE_WRITE;
-    case REQUEST_FLUSH:
-        return SOURCE_FLUSH;
-    case REQUEST_TRIM:
-        return SOURCE_TRIM;
-    case REQUEST_WRITE_ZEROES:
-        return SOURCE_WRITE_ZEROES;
-    default:
-        return SOURCE_READ;
-    }
-}
-
-/* `memory`: where a read's bytes go, and where a write's are. */
-static void add_piece(struct engine_job *job, unsigned index, uint64_t offset, uint32_t length,
-                      uint8_t *memory)
-{
-    struct piece *piece = &job->pieces[index];
-    const struct request *r = job->request;
-
-    piece->job = job;
-    piece->order = job->engine->order++;
-    piece->part = (struct part){memory, length};
-    piece->ask = (struct source_request){
-        .op = source_op_of(r->op),
-        .fua = r->fua,
-        .no_hole = r->no_hole,
-        .offset = offset,
-        .length = length,
-        .complete = piece_answered,
-    };
+    n->requests_open--;
+    n->requests++;
+    n->errors += r->error != 0;
     if (r->op == REQUEST_READ) {
-        piece->ask.parts = &piece->part;
-        piece->ask.part_count = 1;
-    } else {
-        piece->ask.data = memory;
+        n->reads++;
+        n->bytes_read += r->error ? 0 : r->length;
+    } else if (r->op != REQUEST_FLUSH) {
+        n->writes++;
+        n->bytes_written += r->error || r->op != REQUEST_WRITE ? 0 : r->length;
     }
-    list_init(&piece->ask.link);
-    list_init(&piece->link);
-    make_ready(job->engine, piece);
 }
 
-static bool has_memory(const struct request *r)
+static void tell_answers(struct engine *e)
 {
-    return r->op == REQUEST_READ || r->op == REQUEST_WRITE;
-}
+    struct list *link;
 
-static bool plan(struct engine *e, struct request *r, uint64_t from, uint64_t to)
-{
-    uint64_t step = has_memory(r) ? e->info.length_max : UINT64_MAX;
-    unsigned pieces = has_memory(r) ? (unsigned)((to - from + step - 1) / step) : 1;
-    struct engine_job *job = new_job(e, r, pieces, has_memory(r) ? (size_t)(to - from) : 0);
+    while ((link = list_take_first(&e->answers))) {
+        struct request *r = list_entry(link, struct request, link);
 
-    if (!job)
-        return false;
-    job->skip = (uint32_t)(r->offset - from);
-    if (r->op == REQUEST_WRITE)
-        memcpy(job->memory, r->data, r->length);
-    for (unsigned i = 0; i < pieces; i++) {
-        uint64_t at = from + i * step;
-        uint64_t length = to - at < step ? to - at : step;
-
-        add_piece(job, i, at, (uint32_t)length, job->memory ? job->memory + (at - from) : NULL);
+        count_answer(&e->counters, r);
+        r->complete(r, r->error);
     }
-    if (r->op != REQUEST_READ && r->op != REQUEST_FLUSH && e->config.host.wrote)
-        e->config.host.wrote(e->config.host.arg, r->offset, r->length);
-    return true;
 }
 
-/* What the far end cannot do: a flush of nothing and a hint are done at once. */
-static bool answer_without(struct engine *e, struct request *r)
-{
-    if ((r->op == REQUEST_FLUSH && !e->info.can_flush) ||
-        (r->op == REQUEST_TRIM && !e->info.can_trim))
-        answer(e, r, 0);
-    else if (r->op == REQUEST_WRITE_ZEROES && !e->info.can_write_zeroes)
-        answer(e, r, -EOPNOTSUPP);
-    else
-        return false;
-    return true;
-}
-
-/* Turns the oldest waiting request into pieces; false if it has to wait on. */
-static bool admit_first(struct engine *e)
-{
-    struct request *r = list_entry(e->waiting.next, struct request, link);
-    uint64_t from = 0;
-    uint64_t to = 0;
-
-    widen(e, r, &from, &to);
-    if (has_memory(r) && e->counters.memory + (to - from) > e->config.cache_max)
-        return false;
-    list_remove(&r->link);
-    if (!answer_without(e, r) && !plan(e, r, from, to))
-        answer(e, r, -ENOMEM);
-    return true;
-}
-
-static void ask_first(struct engine *e)
-{
-    struct piece *piece = list_entry(list_take_first(&e->ready), struct piece, link);
-
-    e->counters.asks++;
-    e->counters.asks_in_flight++;
-    e->counters.bytes_in_flight += piece->ask.length;
-    source_submit(e->source, &piece->ask);
-}
-
-/* Answers a request whose job, if it has one, goes when its last piece does. */
+/* Answers a request wherever it stands; what the source has of it runs out by itself. */
 static void give_up(struct engine *e, struct request *r, int error)
 {
-    struct engine_job *job = r->job;
-
-    list_remove(&r->link);
-    r->job = NULL;
-    if (job) {
-        job->request = NULL;
-        list_for_each_safe (it, &e->ready) {
-            struct piece *piece = list_entry(it, struct piece, link);
-
-            if (piece->job != job)
-                continue;
-            list_remove(it);
-            job->pieces_left--;
-        }
-        if (job->pieces_left == 0)
-            free_job(e, job);
+    list_remove(&r->by_age);
+    if (r->read) {
+        reads_note_end(e, r->read, error);
+        return;
     }
-    answer(e, r, error);
+    if (r->write)
+        writes_abandon(e, r->write);
+    else if (r->op == REQUEST_FLUSH)
+        write_log_forget_flush(e, r, NULL);
+    list_remove(&r->link);
+    engine_answer(e, r, error);
 }
 
 static void give_up_all(struct engine *e, int error)
 {
+    if (list_is_empty(&e->by_age))
+        return;
     while (!list_is_empty(&e->by_age))
         give_up(e, list_entry(e->by_age.next, struct request, by_age), error);
+    set_alarm(e);
 }
+
+/* ---- admission ---- */
+
+static void range_of(const struct engine *e, const struct request *r, uint64_t *from, uint64_t *to)
+{
+    *from = r->offset;
+    *to = r->offset + r->length;
+    if (r->op != REQUEST_READ)
+        writes_hold(e, r, from, to);
+}
+
+/* Whether one that waits before it has to be served first. */
+static bool is_behind(const struct engine *e, const struct request *r, uint64_t from, uint64_t to)
+{
+    for (const struct list *it = e->waiting.next; it != &r->link; it = it->next) {
+        const struct request *other = list_entry(it, struct request, link);
+        uint64_t other_from;
+        uint64_t other_to;
+
+        if (other->op == REQUEST_FLUSH || (other->op == REQUEST_READ && r->op == REQUEST_READ))
+            continue;
+        range_of(e, other, &other_from, &other_to);
+        if (ranges_meet(from, to, other_from, other_to))
+            return true;
+    }
+    return false;
+}
+
+/* Whether something under way has to end first. */
+static bool has_to_wait(const struct engine *e, const struct request *r)
+{
+    uint64_t from;
+    uint64_t to;
+
+    if (r->op == REQUEST_FLUSH)
+        return false;
+    range_of(e, r, &from, &to);
+    if (writes_touch(e, from, to) || is_behind(e, r, from, to))
+        return true;
+    return r->op != REQUEST_READ &&
+           (reads_touch(e, from, to) || cache_is_asked(e->cache, from, to));
+}
+
+static int begin_read(struct engine *e, struct request *r)
+{
+    int result = reads_begin(e, r->offset, r->offset + r->length, r, NULL, &r->read);
+
+    if (result < 0)
+        return result;
+    if (r->read->missing == 0)
+        e->counters.hits++;
+    else
+        e->counters.misses++;
+    prefetch_read(e, r);
+    return 0;
+}
+
+static int begin_flush(struct engine *e, struct request *r)
+{
+    if (e->info.can_flush)
+        return write_log_flush(e, r, NULL);
+    engine_answer(e, r, write_log_take_broken(e));
+    return 0;
+}
+
+/* False when it has to wait for memory, and all behind it do, so that it is not starved. */
+static bool admit(struct engine *e, struct request *r)
+{
+    struct list *before = r->link.prev;
+    int result;
+
+    list_remove(&r->link);
+    if (r->op == REQUEST_READ)
+        result = begin_read(e, r);
+    else if (r->op == REQUEST_FLUSH)
+        result = begin_flush(e, r);
+    else
+        result = writes_begin(e, r);
+    if (result == -EAGAIN) {
+        list_append(before->next, &r->link);
+        return false;
+    }
+    if (result < 0)
+        engine_answer(e, r, result);
+    return true;
+}
+
+static void admit_waiting(struct engine *e)
+{
+    unsigned passed = 0;
+
+    if (!e->has_info)
+        return;
+    list_for_each_safe (it, &e->waiting) {
+        struct request *r = list_entry(it, struct request, link);
+
+        if (has_to_wait(e, r))
+            passed++;
+        else if (!admit(e, r))
+            break;
+        if (passed == PASSED_MAX)
+            break;
+    }
+}
+
+/* ---- the pump ---- */
 
 static void pump(struct engine *e)
 {
-    if (e->pumping) {
-        e->pump_again = true;
-        return;
-    }
-    e->pumping = true;
+    e->busy = 1;
     do {
-        e->pump_again = false;
+        e->again = false;
         if (e->failed)
             give_up_all(e, e->failed);
-        while (e->source && e->counters.asks_in_flight < e->info.in_flight_max &&
-               !list_is_empty(&e->ready))
-            ask_first(e);
-        if (e->source && list_is_empty(&e->ready) && !list_is_empty(&e->waiting) && admit_first(e))
-            e->pump_again = true;
-    } while (e->pump_again);
-    e->pumping = false;
+        reads_finish(e);
+        tell_answers(e);
+        admit_waiting(e);
+        asks_send(e);
+        writes_send(e);
+        prefetch_send(e);
+    } while (e->again || !list_is_empty(&e->through) || !list_is_empty(&e->answers));
+    e->busy = 0;
+}
+
+void engine_enter(struct engine *e)
+{
+    e->busy++;
+}
+
+void engine_leave(struct engine *e)
+{
+    if (--e->busy > 0)
+        e->again = true;
+    else
+        pump(e);
 }
 
 /* ---- the public face ---- */
 
+int engine_new(const struct engine_config *config, struct engine **out)
+{
+    struct engine *e = calloc(1, sizeof *e);
+
+    if (!e)
+        return -ENOMEM;
+    e->config = *config;
+    e->unit = CACHE_PAGE;
+    list_init(&e->waiting);
+    list_init(&e->by_age);
+    list_init(&e->answers);
+    list_init(&e->reads);
+    list_init(&e->through);
+    list_init(&e->writes);
+    asks_init(&e->asks);
+    if (cache_new(config->cache_max, &e->cache) < 0) {
+        free(e);
+        return -ENOMEM;
+    }
+    if (write_log_init(e) < 0) {
+        cache_free(e->cache);
+        free(e);
+        return -ENOMEM;
+    }
+    *out = e;
+    return 0;
+}
+
+void engine_free(struct engine *e)
+{
+    if (!e)
+        return;
+    write_log_done(e);
+    cache_free(e->cache);
+    free(e);
+}
+
 void engine_set_source(struct engine *e, struct source *source, const struct source_info *info)
 {
+    engine_enter(e);
     e->source = source;
     e->info = *info;
+    e->unit = info->block_min > CACHE_PAGE ? info->block_min : CACHE_PAGE;
     e->failed = 0;
-    pump(e);
+    line_init(&e->asks.line);
+    if (!e->has_info)
+        prefetch_init(e);
+    e->has_info = true;
+    asks_replan(e);
+    write_log_resume(e);
+    engine_leave(e);
 }
 
 void engine_suspend(struct engine *e)
 {
+    engine_enter(e);
     e->counters.suspensions++;
     e->source = NULL;
+    prefetch_stop(e);
+    engine_leave(e);
 }
 
 void engine_fail(struct engine *e, int error)
 {
+    engine_enter(e);
     e->failed = error;
     e->source = NULL;
-    pump(e);
+    prefetch_stop(e);
+    engine_leave(e);
 }
 
 void engine_submit(struct engine *e, struct request *request)
 {
-    bool first = list_is_empty(&e->by_age);
-
-    request->job = NULL;
+    engine_enter(e);
+    request->read = NULL;
+    request->write = NULL;
     request->segment_count = 0;
-    request->since = e->config.host.now ? e->config.host.now(e->config.host.arg) : 0;
+    request->since = engine_now(e);
     e->counters.requests_open++;
     list_append(&e->waiting, &request->link);
     list_append(&e->by_age, &request->by_age);
-    if (first)
+    if (e->by_age.next == &request->by_age)
         set_alarm(e);
-    pump(e);
+    engine_leave(e);
 }
 
 void engine_release(struct engine *e, struct request *request)
 {
-    if (request->job)
-        free_job(e, request->job);
-    request->job = NULL;
-    pump(e);
+    engine_enter(e);
+    if (request->read)
+        reads_free(e, request->read);
+    request->read = NULL;
+    engine_leave(e);
 }
 
 void engine_tick(struct engine *e)
 {
     uint64_t limit = e->config.request_limit;
-    uint64_t now = e->config.host.now(e->config.host.arg);
+    uint64_t now = engine_now(e);
 
+    engine_enter(e);
     while (limit > 0 && !list_is_empty(&e->by_age)) {
         struct request *r = list_entry(e->by_age.next, struct request, by_age);
 
@@ -458,28 +356,63 @@ void engine_tick(struct engine *e)
         give_up(e, r, -EIO);
     }
     set_alarm(e);
-    pump(e);
+    engine_leave(e);
 }
 
 bool engine_peek(const struct engine *e, uint64_t offset, uint32_t length, const uint8_t **data)
 {
-    /* Nothing is kept beyond the request it was fetched for. */
-    (void)e;
-    (void)offset;
-    (void)length;
-    (void)data;
+    const struct cache_block *b = cache_look(e->cache, offset / CACHE_BLOCK);
+    uint32_t from = (uint32_t)(offset % CACHE_BLOCK);
+
+    if (!b || length == 0 || length > CACHE_BLOCK - from)
+        return false;
+    if (cache_pages(from, from + length) & ~b->present)
+        return false;
+    *data = b->memory ? b->memory + from : NULL;
+    return true;
+}
+
+/* The offset of the page of a block that comes after `skip` other present ones; false: none. */
+static bool present_page(const struct engine *e, const struct cache_block *b, unsigned skip,
+                         uint64_t *offset)
+{
+    for (unsigned i = 0; i < CACHE_BLOCK_PAGES; i++) {
+        *offset = b->index * CACHE_BLOCK + (uint64_t)i * CACHE_PAGE;
+        if (b->present & 1u << i && *offset + CACHE_PAGE <= e->info.size && skip-- == 0)
+            return true;
+    }
     return false;
 }
 
 unsigned engine_sample(const struct engine *e, uint64_t *offsets, unsigned room)
 {
-    (void)e;
-    (void)offsets;
-    (void)room;
-    return 0;
+    unsigned blocks = 0;
+    unsigned got = 0;
+    unsigned every;
+
+    for (unsigned i = 0; i < cache_frames(e->cache); i++)
+        blocks += cache_nth(e->cache, i) != NULL;
+    every = room > 0 && blocks > room ? blocks / room : 1;
+    for (unsigned skip = 0; skip < CACHE_BLOCK_PAGES && got < room; skip++) {
+        unsigned nth = 0;
+
+        for (unsigned i = 0; i < cache_frames(e->cache) && got < room; i++) {
+            const struct cache_block *b = cache_nth(e->cache, i);
+
+            if (b && nth++ % every == 0 && present_page(e, b, skip, &offsets[got]))
+                got++;
+        }
+    }
+    return got;
 }
 
 void engine_get_counters(const struct engine *e, struct engine_counters *out)
 {
     *out = e->counters;
+    out->bytes_wasted = cache_wasted_pages(e->cache) * CACHE_PAGE;
+    out->memory = cache_memory(e->cache);
+    out->bytes_in_flight = e->asks.bytes;
+    out->round_trip = line_round_trip(&e->asks.line);
+    out->line_rate = line_rate(&e->asks.line);
+    out->window = line_window(&e->asks.line);
 }

@@ -15,9 +15,10 @@
 
 #include "block/source.h"
 
-#define EXTENTS_MAX  512
-#define EXTENTS_ROOM 128 /* how many a question should have room for: source_request.extent_room   \
-                          */
+#define EXTENTS_MAX 512
+#define EXTENTS_ROOM                                                                               \
+    128 /* how many a question should have room for: source_request.extent_room                    \
+         */
 
 struct extents_range {
     uint64_t from, to;

@@ -55,7 +55,9 @@ struct request {
     struct list link;
     struct list by_age;
     uint64_t since; /* when it was submitted */
-    struct engine_job *job;
+    int error;
+    struct read *read;
+    struct write *write;
 };
 
 #endif

@@ -34,6 +34,8 @@ struct relay {
     bool export_runs;
     struct medium medium;
     int status;
+    struct loop_timer *drain;
+    unsigned looks_left;
 };
 
 static void stop(struct relay *relay, int status)
@@ -154,6 +156,29 @@ static uint64_t engine_clock(void *arg)
     return loop_clock();
 }
 
+static void look_again(void *arg)
+{
+    struct relay *relay = arg;
+    struct engine_counters counters;
+
+    engine_get_counters(relay->engine, &counters);
+    if (counters.asks_in_flight == 0 || relay->looks_left-- == 0)
+        loop_stop(relay->loop);
+    else
+        loop_timer_set(relay->drain, 10);
+}
+
+/* nbdkit 1.32 crashes when its client leaves while it answers, and read-ahead may be on its way. */
+static void let_answers_come(struct relay *relay)
+{
+    if (loop_timer_new(relay->loop, look_again, relay, &relay->drain) < 0)
+        return;
+    relay->looks_left = 500;
+    loop_timer_set(relay->drain, 0);
+    loop_run(relay->loop);
+    loop_timer_free(relay->drain);
+}
+
 static int run(struct relay *relay, int fd, const char *listen, size_t memory)
 {
     const struct export_ops *ops = export_find("unix");
@@ -167,9 +192,11 @@ static int run(struct relay *relay, int fd, const char *listen, size_t memory)
         return -1;
     export_own(relay->export, &export_events, relay);
     loop_run(relay->loop);
-    if (relay->status == 0)
-        source_close(relay->source, STREAM_CLOSE_NORMAL, "done");
     engine_fail(relay->engine, -EIO);
+    if (relay->status == 0) {
+        let_answers_come(relay);
+        source_close(relay->source, STREAM_CLOSE_NORMAL, "done");
+    }
     source_free(relay->source);
 
     struct engine_counters counters;
@@ -178,7 +205,7 @@ static int run(struct relay *relay, int fd, const char *listen, size_t memory)
     fprintf(stderr, "counters: requests %llu errors %llu open %u memory %zu\n",
             (unsigned long long)counters.requests, (unsigned long long)counters.errors,
             counters.requests_open, counters.memory);
-    if (counters.requests_open || counters.memory)
+    if (counters.requests_open || counters.asks_in_flight)
         relay->status = 2;
     export_free(relay->export);
     engine_free(relay->engine);

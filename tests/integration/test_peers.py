@@ -209,7 +209,8 @@ def test_holes_stay_holes(qemu_nbd, relay, image):
         assert not any(data) and [chunk[2] for chunk in chunks] == [nbd.READ_HOLE]
         data, chunks = read(1 << 20, 1 << 20, flags=flags)
         assert data == want[1 << 20:2 << 20]
-        assert [chunk[2] for chunk in chunks] == [nbd.READ_DATA]
+        assert {chunk[2] for chunk in chunks} == {nbd.READ_DATA}
+        assert len(chunks) == 1 or not flags
     handle.shutdown()
     plain = here.connect(structured=False)
     assert bytes(plain.pread(5 << 20, 1 << 20)) == want[1 << 20:6 << 20]
@@ -245,14 +246,16 @@ def test_what_cannot_be_done_is_refused_and_the_line_lives_on(structured, far_en
 @pytest.mark.parametrize("structured", [True, False])
 def test_the_far_ends_errors_reach_the_reader(structured, far_end, relay, workdir):
     failing = workdir / "failing"
-    here = relay(far_end("--filter=error", "pattern", "1M", "error-pread=EIO",
+    here = relay(far_end("--filter=error", "pattern", "64M", "error-pread=EIO",
                          "error-pread-rate=100%", f"error-pread-file={failing}"))
     handle = here.connect(structured)
-    assert handle.pread(8, 4096) == (4096).to_bytes(8, "big")
+    middle = 32 << 20  # which nothing is fetched of unasked
+    assert handle.pread(8, middle) == middle.to_bytes(8, "big")
     failing.touch()
-    assert error_of(handle.pread, 4096, 0) == errno.EIO
+    assert error_of(handle.pread, 4096, middle + (8 << 20)) == errno.EIO
+    assert handle.pread(8, middle) == middle.to_bytes(8, "big")  # as it is held
     failing.unlink()
-    assert handle.pread(8, 8192) == (8192).to_bytes(8, "big")
+    assert handle.pread(8, middle + (8 << 20)) == (middle + (8 << 20)).to_bytes(8, "big")
     handle.shutdown()
     assert here.program.stop() == 0, here.program.text()
 

@@ -12,7 +12,7 @@
 #include "export/export.h"
 #include "slot/slot.h"
 
-#define IMAGE_SIZE (1u << 20)
+#define IMAGE_SIZE (4u << 20) /* its middle is not warmed up */
 #define FARS_MAX   8
 #define HELD_MAX   64
 #define TOLD_MAX   16

@@ -86,7 +86,7 @@ static void test_a_cut_is_not_seen(void **state)
     (void)state;
     serve();
     far->hold = true;
-    read_at(700000);
+    read_at(IMAGE_SIZE / 2 + 700000);
     far_lose(STREAM_CLOSE_FAILED, false);
     settle();
     assert_string_equal(slot_state(), "suspended");
@@ -139,7 +139,7 @@ static void test_takeover(void **state)
     (void)state;
     serve();
     far->hold = true;
-    read_at(4096);
+    read_at(IMAGE_SIZE / 2 + 4096);
     come_back();
     assert_string_equal(slot_state(), "resuming");
     assert_int_equal(far_count, 2);
@@ -287,7 +287,7 @@ static void test_one_page_differs(void **state)
     assert_string_equal(slot_state(), "suspended");
     expect_goodbye(
         far, STREAM_CLOSE_OTHER,
-        "The file has 1048064 bytes and the drive's image 1048576: choose the same file, "
+        "The file has 4193792 bytes and the drive's image 4194304: choose the same file, "
         "or end the drive's session first.");
     come_back();
     far_ready();
@@ -370,7 +370,7 @@ static void wait_with(unsigned grace, unsigned keep)
     make_slot(grace, keep);
     serve();
     far->hold = true;
-    read_at(8192);
+    read_at(IMAGE_SIZE / 2 + 8192);
     far_lose(STREAM_CLOSE_FAILED, false);
     settle();
     assert_int_equal(reading.answers, 0);
@@ -385,7 +385,7 @@ static void test_grace_over(void **state)
     wait_for_state("absent");
     assert_int_equal(reading.answers, 1);
     assert_int_equal(reading.error, -EIO);
-    read_at(8192);
+    read_at(IMAGE_SIZE / 2 + 8192);
     assert_int_equal(reading.answers, 1);
     assert_int_equal(reading.error, -EIO);
     slot_get_status(slot, &status);
@@ -399,7 +399,7 @@ static void test_grace_over(void **state)
     settle();
     assert_string_equal(slot_state(), "serving");
     assert_int_equal(drive.reloads, 1);
-    read_at(8192);
+    read_at(IMAGE_SIZE / 2 + 8192);
     assert_int_equal(reading.answers, 1);
     assert_int_equal(reading.error, 0);
     end_session();

@@ -24,7 +24,7 @@ static void test_a_session(void **state)
     open_session(SERVING);
     slot_get_status(slot, &status);
     assert_true(status.has_medium);
-    assert_int_equal(status.medium.size, 1 << 20);
+    assert_int_equal(status.medium.size, IMAGE_SIZE);
     assert_int_equal(drive.medium.kind, MEDIUM_CD);
     assert_true(drive.medium.read_only);
     assert_string_equal(status.uri, "nbd+unix:///?socket=/s");
@@ -131,7 +131,8 @@ static void on_complete(struct request *request, int error)
 /* A read that is out when the session ends is answered once, and before the engine goes. */
 static void test_read_during_the_end(void **state)
 {
-    struct request request = {.op = REQUEST_READ, .length = 512, .complete = on_complete};
+    struct request request = {
+        .op = REQUEST_READ, .offset = IMAGE_SIZE / 2, .length = 512, .complete = on_complete};
 
     (void)state;
     open_session(SERVING);
