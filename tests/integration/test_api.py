@@ -2,6 +2,8 @@
 """The HTTP API: what it tells of every slot, and how a session is ended at the device."""
 import json
 import re
+import signal
+import socket
 
 from far_end import FarEnd
 from harness import TOP, wait_until
@@ -141,3 +143,67 @@ def test_who_may_end_a_session(platterd):
                        extra=[f"Origin: http://127.0.0.1:{d.port}"])[0] == 405
         assert page.closed is None
         assert json.loads(request(d.port, "/api/slots")[2])["slots"][0]["state"] == "serving"
+
+
+# --- while a page is waited for ---
+
+def lose_page(d):
+    page = FarEnd(d.port, bytes(4096))
+    page.__enter__()
+    page.wait_state("serving")
+    page.drop()
+    page.wait_closed()
+    page.socket.close()
+    d.wait_state("suspended")
+
+
+def metric(d, name, **labels):
+    families = parse_metrics(request(d.port, "/metrics")[2].decode())
+    return families[name][1][tuple(sorted({"slot": "0", **labels}.items()))]
+
+
+def test_what_is_told_while_a_page_is_waited_for(platterd):
+    d = platterd(slots=("export = unix\ngrace = 2\nkeep = 100\n",))
+    assert (d.slot()["grace"], d.slot()["keep"], d.slot()["waiting"]) == (2, 100, None)
+    lose_page(d)
+    slot = d.slot()
+    assert slot["waiting"]["grace_left"] in (1, 2) and slot["waiting"]["keep_left"] == 0
+    assert slot["medium"]["size"] == 4096 and slot["uri"]
+    assert slot["reason"] == "The page was lost: its connection broke."
+    assert metric(d, "platter_slot_grace_left_seconds") in (1, 2)
+    assert metric(d, "platter_slot_state", state="suspended") == 1
+    assert metric(d, "platter_slot_state", state="serving") == 0
+    assert metric(d, "platter_slot_suspensions_total") == 1
+    d.wait_state("absent")
+    assert d.slot()["waiting"]["grace_left"] == 0
+    assert 90 < d.slot()["waiting"]["keep_left"] <= 100
+    assert 90 < metric(d, "platter_slot_keep_left_seconds") <= 100
+    assert end_slot(d)[0] == 204
+    d.wait_state("idle")
+    assert d.slot()["waiting"] is None and not d.socket().exists()
+    assert d.slot()["reason"] == "The session was ended on the device."
+
+
+def test_stop_while_a_page_is_waited_for(platterd):
+    d = platterd()
+    lose_page(d)
+    assert d.program.stop() == 0
+    assert list(d.runtime_dir.iterdir()) == []
+
+
+def test_a_start_that_fails_keeps_the_drive(platterd, programs):
+    """The next one that starts takes it over."""
+    d = platterd()
+    lose_page(d)
+    assert d.program.stop(signal.SIGUSR2) == 0
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", d.port))
+        other.listen()
+        failed = programs.start("platterd", [programs.install("src/daemon/platterd"), "--config",
+                                             d.config], unprivileged=True)
+        assert failed.wait() == 1
+        assert "Address already in use" in failed.text()
+    d = platterd(port=d.port)
+    d.wait_state("suspended")
+    d.end()
