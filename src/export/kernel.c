@@ -241,7 +241,10 @@ static int open_conn(struct kernel_export *k, struct engine *engine, int *theirs
         return -errno;
     r = stream_unix_new(k->loop, pair[0], &stream);
     if (r == 0)
-        r = nbd_conn_new(stream, NBD_CONN_TRANSMIT, &k->medium, engine, &conn_events, k, &k->conn);
+        r = nbd_conn_new(stream,
+                         &(struct nbd_conn_config){
+                             .start = NBD_CONN_TRANSMIT, .medium = &k->medium, .engine = engine},
+                         &conn_events, k, &k->conn);
     if (r < 0) {
         close(pair[1]);
         return r;

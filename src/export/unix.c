@@ -138,8 +138,12 @@ static void take_client(struct unix_export *u, int take_fd)
     }
     /* Without memory for it this client is dropped, and may come again. */
     if (stream_unix_new(u->loop, take_fd, &stream) == 0)
-        nbd_conn_new(stream, NBD_CONN_NEGOTIATE, &u->medium, u->engine, &conn_events, u,
-                     &u->conns[free_at]);
+        nbd_conn_new(stream,
+                     &(struct nbd_conn_config){.start = NBD_CONN_NEGOTIATE,
+                                               .medium = &u->medium,
+                                               .engine = u->engine,
+                                               .loop = u->loop},
+                     &conn_events, u, &u->conns[free_at]);
 }
 
 static void client_waits(void *arg, unsigned events)

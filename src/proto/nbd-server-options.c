@@ -19,10 +19,13 @@
 
 static uint16_t transmission_flags(const struct nbd_server *s)
 {
-    /* CAN_MULTI_CONN: nothing can be written, so every connection sees the same. */
-    uint16_t flags =
-        NBD_FLAG_HAS_FLAGS | NBD_FLAG_READ_ONLY | NBD_FLAG_SEND_FLUSH | NBD_FLAG_CAN_MULTI_CONN;
+    /* CAN_MULTI_CONN: all connections are served from one image through one cache. */
+    uint16_t flags = NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH | NBD_FLAG_CAN_MULTI_CONN;
 
+    if (s->config.writable)
+        flags |= NBD_FLAG_SEND_FUA | NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES;
+    else
+        flags |= NBD_FLAG_READ_ONLY;
     return s->structured ? flags | NBD_FLAG_SEND_DF : flags;
 }
 
@@ -54,8 +57,9 @@ static int take_export_name(struct nbd_server *s, struct nbd_server_event *event
     /* This option has no way to say no. */
     if (s->option.length > 0)
         return (int)nbd_server_fail(s, "the client asked for an image under another name");
-    nbd_put_export_reply(&w, &(struct nbd_export){.size = s->size, .flags = transmission_flags(s)},
-                         !(s->client_flags & NBD_FLAG_NO_ZEROES));
+    nbd_put_export_reply(
+        &w, &(struct nbd_export){.size = s->config.size, .flags = transmission_flags(s)},
+        !(s->client_flags & NBD_FLAG_NO_ZEROES));
     event->kind = NBD_SERVER_SAY;
     event->say_length = w.used;
     s->phase = NBD_SERVER_TRANSMIT;
@@ -101,7 +105,8 @@ static void take_info(struct nbd_server *s, const uint8_t *data, struct nbd_serv
         say_reply(s, event, NBD_REP_ERR_UNKNOWN, NULL, 0);
         return;
     }
-    nbd_put_info_export(&w, &(struct nbd_export){.size = s->size, .flags = transmission_flags(s)});
+    nbd_put_info_export(
+        &w, &(struct nbd_export){.size = s->config.size, .flags = transmission_flags(s)});
     say_reply(s, event, NBD_REP_INFO, info, w.used);
     if (nbd_info_asked(&asked, NBD_INFO_BLOCK_SIZE)) {
         w = bytes_writer(info, sizeof info);

@@ -16,6 +16,7 @@ ssize_t nbd_server_transmit_step(struct nbd_server *s, const uint8_t *bytes, siz
 
 /* All that was to be passed over has been: now say no. */
 void nbd_server_refuse_option(struct nbd_server *s, struct nbd_server_event *event);
+/* Nothing is said when `write_refusal` is 0. */
 void nbd_server_refuse_write(struct nbd_server *s, struct nbd_server_event *event);
 
 #endif

@@ -2,9 +2,11 @@
 /*
  * The NBD server's requests and replies: "Request message", "Request types", "Error values".
  *
- * The image is read-only, so anything that would write is refused with EPERM, and its payload is
- * passed over so that the line stays usable. What is out of range, flagged with something unknown,
- * or of an unknown type is EINVAL.
+ * Whatever the driver is shown has been judged here: known, flagged with what it may be, and within
+ * the image. Writing to a read-only image is EPERM, writing past its end ENOSPC; all else that is
+ * out of range, flagged with something unknown, of an unknown type or too long is EINVAL, but for
+ * the one EOVERFLOW of the specification. The payload of a write that is refused is passed over, so
+ * that the line stays usable.
  */
 #include <errno.h>
 
@@ -82,7 +84,27 @@ static void refuse(struct nbd_server *s, int error, struct nbd_server_event *eve
 
 void nbd_server_refuse_write(struct nbd_server *s, struct nbd_server_event *event)
 {
-    refuse(s, -EPERM, event);
+    if (s->write_refusal)
+        refuse(s, s->write_refusal, event);
+}
+
+/* Nothing to do has been done. */
+static void say_done(struct nbd_server *s, struct nbd_server_event *event)
+{
+    event->kind = NBD_SERVER_SAY;
+    event->say_length = nbd_server_put_done(s, s->request.cookie, event->say);
+}
+
+static bool is_inside(const struct nbd_server *s)
+{
+    const struct nbd_request *q = &s->request;
+
+    return q->offset <= s->config.size && q->length <= s->config.size - q->offset;
+}
+
+static bool takes_flags(const struct nbd_server *s, unsigned flags)
+{
+    return !(s->request.flags & ~flags);
 }
 
 static void take_read(struct nbd_server *s, struct nbd_server_event *event)
@@ -90,18 +112,14 @@ static void take_read(struct nbd_server *s, struct nbd_server_event *event)
     const struct nbd_request *q = &s->request;
     bool whole = q->flags & NBD_CMD_FLAG_DF;
 
-    if (q->flags & ~(s->structured ? NBD_CMD_FLAG_DF : 0u)) {
+    if (!takes_flags(s, s->structured ? NBD_CMD_FLAG_DF : 0) || !is_inside(s)) {
         refuse(s, -EINVAL, event);
-    } else if (q->offset > s->size || q->length > s->size - q->offset) {
-        refuse(s, -EINVAL, event);
-    } else if (q->length > NBD_PAYLOAD_MAX || (whole && q->length > s->whole_max)) {
+    } else if (q->length > NBD_PAYLOAD_MAX || (whole && q->length > s->config.whole_max)) {
         refuse(s, s->structured ? -EOVERFLOW : -EINVAL, event);
     } else if (q->length == 0) {
-        /* Nothing to read has been read. */
-        event->kind = NBD_SERVER_SAY;
-        event->say_length = nbd_server_put_done(s, q->cookie, event->say);
+        say_done(s, event);
     } else {
-        event->kind = NBD_SERVER_READ;
+        event->kind = NBD_SERVER_REQUEST;
         event->request = *q;
     }
 }
@@ -114,39 +132,86 @@ static void take_flush(struct nbd_server *s, struct nbd_server_event *event)
         refuse(s, -EINVAL, event);
         return;
     }
-    event->kind = NBD_SERVER_FLUSH;
+    event->kind = NBD_SERVER_REQUEST;
     event->request = *q;
 }
 
-static int take_request(struct nbd_server *s, struct nbd_server_event *event)
+/* Why the present command, which would change the image, may not; 0: it may. */
+static int judge_change(const struct nbd_server *s)
 {
+    const struct nbd_request *q = &s->request;
+    unsigned flags = NBD_CMD_FLAG_FUA;
+
+    if (q->type == NBD_CMD_WRITE_ZEROES)
+        flags |= NBD_CMD_FLAG_NO_HOLE;
+    if (!s->config.writable)
+        return -EPERM;
+    if (!takes_flags(s, flags))
+        return -EINVAL;
+    if (!is_inside(s))
+        return q->type == NBD_CMD_TRIM ? -EINVAL : -ENOSPC;
+    return q->type == NBD_CMD_WRITE && q->length > NBD_PAYLOAD_MAX ? -EINVAL : 0;
+}
+
+static void take_write(struct nbd_server *s, struct nbd_server_event *event)
+{
+    int error = judge_change(s);
+
+    if (s->request.length == 0 && error) {
+        refuse(s, error, event);
+    } else if (s->request.length == 0) {
+        say_done(s, event);
+    } else if (error) {
+        s->write_refusal = error;
+        s->drain_left = s->request.length;
+    } else {
+        event->kind = NBD_SERVER_WRITE;
+        event->request = s->request;
+        s->payload_left = s->request.length;
+    }
+}
+
+/* TRIM, WRITE_ZEROES. */
+static void take_change(struct nbd_server *s, struct nbd_server_event *event)
+{
+    int error = judge_change(s);
+
+    if (error) {
+        refuse(s, error, event);
+    } else if (s->request.length == 0) {
+        say_done(s, event);
+    } else {
+        event->kind = NBD_SERVER_REQUEST;
+        event->request = s->request;
+    }
+}
+
+static void take_request(struct nbd_server *s, struct nbd_server_event *event)
+{
+    /* "Command flags": once FUA is offered it is lawful everywhere, and means nothing to these. */
+    if (s->config.writable && (s->request.type == NBD_CMD_READ || s->request.type == NBD_CMD_FLUSH))
+        s->request.flags &= (uint16_t)~NBD_CMD_FLAG_FUA;
     switch (s->request.type) {
     case NBD_CMD_READ:
         take_read(s, event);
-        return 0;
+        break;
     case NBD_CMD_FLUSH:
         take_flush(s, event);
-        return 0;
+        break;
     case NBD_CMD_DISC:
         event->kind = NBD_SERVER_DISCONNECT;
         s->phase = NBD_SERVER_ENDED;
         s->reason = "the client has left";
-        return 0;
+        break;
     case NBD_CMD_WRITE:
-        /* "Size constraints": more than this is taken for an attack. */
-        if (s->request.length > NBD_PAYLOAD_MAX)
-            return (int)nbd_server_fail(s, "the client announced a write of absurd length");
-        s->drain_left = s->request.length;
-        if (s->drain_left == 0)
-            refuse(s, -EPERM, event);
-        return 0;
+        take_write(s, event);
+        break;
     case NBD_CMD_TRIM:
     case NBD_CMD_WRITE_ZEROES:
-        refuse(s, -EPERM, event);
-        return 0;
+        take_change(s, event);
+        break;
     default:
         refuse(s, -EINVAL, event);
-        return 0;
     }
 }
 
@@ -157,7 +222,7 @@ ssize_t nbd_server_transmit_step(struct nbd_server *s, const uint8_t *bytes, siz
 
     if (used < 0)
         return nbd_server_fail(s, "the client sent bytes that are no request");
-    if (used > 0 && take_request(s, event) < 0)
-        return -EPROTO;
+    if (used > 0)
+        take_request(s, event);
     return used;
 }

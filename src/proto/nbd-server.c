@@ -3,9 +3,13 @@
  * The NBD server: how bytes reach its parts. The handshake is in nbd-server-options.c, requests and
  * the heads of replies in nbd-server-transmission.c.
  *
- * As in the client, a structure that is not whole is held and completed from what comes next. What
- * the server will not read (the payload of a write, an option it does not know or that is too long)
- * is passed over uncounted in memory, and refused once it has gone by, as the specification asks.
+ * As in the client, a structure that is not whole is held and completed from what comes next, and a
+ * write's data are not. What nobody wants (the payload of a write that is refused, an option that
+ * is not known or is too long) is passed over, and refused once it has gone by, as the
+ * specification asks.
+ *
+ * What always holds: at most one of `into_left`, `payload_left` with it, and `drain_left` is being
+ * worked off, and no structure is held meanwhile.
  */
 #include "proto/nbd-server.h"
 
@@ -13,12 +17,11 @@
 
 #include "proto/nbd-server-parts.h"
 
-void nbd_server_init(struct nbd_server *s, uint64_t size, uint32_t whole_max, bool transmit)
+void nbd_server_init(struct nbd_server *s, const struct nbd_server_config *config)
 {
     memset(s, 0, sizeof *s);
-    s->phase = transmit ? NBD_SERVER_TRANSMIT : NBD_SERVER_CLIENT_FLAGS;
-    s->size = size;
-    s->whole_max = whole_max;
+    s->config = *config;
+    s->phase = config->transmit ? NBD_SERVER_TRANSMIT : NBD_SERVER_CLIENT_FLAGS;
 }
 
 size_t nbd_server_greet(const struct nbd_server *s, uint8_t out[NBD_HELLO_SIZE])
@@ -58,6 +61,33 @@ static ssize_t drain(struct nbd_server *s, size_t length, struct nbd_server_even
     return (ssize_t)take;
 }
 
+void nbd_server_receive(struct nbd_server *s, uint8_t *data, uint32_t length)
+{
+    s->into = data;
+    s->into_left = length;
+    s->payload_left -= length;
+}
+
+void nbd_server_discard(struct nbd_server *s)
+{
+    s->drain_left = s->payload_left;
+    s->payload_left = 0;
+    s->write_refusal = 0;
+}
+
+static ssize_t receive(struct nbd_server *s, const uint8_t *bytes, size_t length,
+                       struct nbd_server_event *event)
+{
+    size_t take = length < s->into_left ? length : s->into_left;
+
+    memcpy(s->into, bytes, take);
+    s->into += take;
+    s->into_left -= (uint32_t)take;
+    if (s->into_left == 0)
+        event->kind = NBD_SERVER_WRITTEN;
+    return (ssize_t)take;
+}
+
 ssize_t nbd_server_feed(struct nbd_server *s, const uint8_t *bytes, size_t length,
                         struct nbd_server_event *event)
 {
@@ -67,6 +97,8 @@ ssize_t nbd_server_feed(struct nbd_server *s, const uint8_t *bytes, size_t lengt
         return -EPROTO;
     if (length == 0)
         return 0;
+    if (s->into_left > 0)
+        return receive(s, bytes, length, event);
     if (s->drain_left > 0)
         return drain(s, length, event);
     return nbd_held_feed(&s->held, bytes, length, step, s, event);

@@ -100,14 +100,14 @@ int stream_unix_new(struct loop *loop, int take_fd, struct stream **out)
     return 0;
 }
 
-int nbd_conn_new(struct stream *stream, enum nbd_conn_start start, const struct medium *medium,
-                 struct engine *engine, const struct nbd_conn_events *events, void *owner,
-                 struct nbd_conn **out)
+int nbd_conn_new(struct stream *stream, const struct nbd_conn_config *config,
+                 const struct nbd_conn_events *events, void *owner, struct nbd_conn **out)
 {
     (void)stream;
-    (void)engine;
-    assert_int_equal(start, NBD_CONN_TRANSMIT);
-    assert_int_equal(medium->size % medium_sector(medium->kind), 0);
+    assert_int_equal(config->start, NBD_CONN_TRANSMIT);
+    /* A machine may leave its drive alone for as long as it likes. */
+    assert_null(config->loop);
+    assert_int_equal(config->medium->size % medium_sector(config->medium->kind), 0);
     w.conn_events = events;
     w.conn_owner = owner;
     w.conn_open = true;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The NBD server: each row is what a client says and what it must hear, with the client's bytes cut
- * at every length. The image has 1 MiB; reads and flushes that the machine lets pass are answered
- * with "done" alone, for their data are another's work.
+ * at every length. The image has 1 MiB; what the machine lets pass is answered with "done" alone,
+ * for its work is another's. A write's bytes are taken in memory of MEMORY bytes at a time.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,11 +18,12 @@
 #define ROOM      65536
 #define SIZE      (1u << 20)
 #define WHOLE_MAX (128u << 10)
+#define MEMORY    300u
 
 /* How the client's line ends. */
 enum end { OPEN, LEFT, SAID_LAST, BROKEN };
 
-enum start { FRESH, FIXED, STRUCTURED, PLAIN, KERNEL };
+enum start { FRESH, FIXED, STRUCTURED, PLAIN, KERNEL, WRITABLE, WRITABLE_KERNEL };
 
 struct talk {
     struct bytes_writer client;
@@ -74,6 +75,8 @@ static void hear_error(struct talk *t, uint32_t error)
 /* READ_ONLY, FLUSH, MULTI_CONN; DF with structured replies only. */
 static const struct nbd_export plain_export = {SIZE, 0x107};
 static const struct nbd_export structured_export = {SIZE, 0x187};
+/* The same, with FUA, TRIM and WRITE_ZEROES in place of READ_ONLY. */
+static const struct nbd_export writable_export = {SIZE, 0x1ed};
 
 static void hear_go(struct talk *t, uint32_t option, const struct nbd_export *export, bool blocks)
 {
@@ -97,17 +100,17 @@ static void put_go(struct talk *t, uint32_t option, const char *name, uint16_t i
 
 static void begin(struct talk *t, enum start start)
 {
-    if (start == KERNEL)
+    if (start == KERNEL || start == WRITABLE_KERNEL)
         return;
     nbd_put_hello(&t->server, NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
     if (start == FRESH)
         return;
     nbd_put_client_flags(&t->client, NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
-    if (start == STRUCTURED) {
+    if (start == STRUCTURED || start == WRITABLE) {
         put_option(t, NBD_OPT_STRUCTURED_REPLY, NULL, 0);
         put_reply(t, NBD_OPT_STRUCTURED_REPLY, NBD_REP_ACK, 0);
         put_go(t, NBD_OPT_GO, "", NBD_INFO_BLOCK_SIZE);
-        hear_go(t, NBD_OPT_GO, &structured_export, true);
+        hear_go(t, NBD_OPT_GO, start == WRITABLE ? &writable_export : &structured_export, true);
     }
     if (start == PLAIN) {
         put_option(t, NBD_OPT_EXPORT_NAME, NULL, 0);
@@ -279,9 +282,92 @@ SCRIPT(no_request)
     bytes_put_u32(&t->client, 0x12560953);
 }
 
+/* The bytes of a write, as take() expects them. */
+static void put_payload(struct talk *t, uint32_t length)
+{
+    for (uint32_t i = 0; i < length; i++)
+        bytes_put_u8(&t->client, (uint8_t)(i * 5));
+}
+
+SCRIPT(lawful_changes)
+{
+    ask(t, 0, NBD_CMD_WRITE, 0, 1000);
+    put_payload(t, 1000);
+    hear_done(t);
+    ask(t, NBD_CMD_FLAG_FUA, NBD_CMD_WRITE, SIZE - MEMORY, MEMORY);
+    put_payload(t, MEMORY);
+    hear_done(t);
+    ask(t, 0, NBD_CMD_WRITE, SIZE, 0);
+    hear_done(t);
+    ask(t, NBD_CMD_FLAG_FUA, NBD_CMD_TRIM, 0, SIZE);
+    hear_done(t);
+    ask(t, NBD_CMD_FLAG_FUA | NBD_CMD_FLAG_NO_HOLE, NBD_CMD_WRITE_ZEROES, 1, SIZE - 1);
+    hear_done(t);
+    ask(t, 0, NBD_CMD_TRIM, SIZE, 0);
+    hear_done(t);
+    /* Lawful once FUA is offered. */
+    ask(t, NBD_CMD_FLAG_FUA, NBD_CMD_READ, 0, 1);
+    hear_done(t);
+    ask(t, NBD_CMD_FLAG_FUA, NBD_CMD_FLUSH, 0, 0);
+    hear_done(t);
+}
+
+SCRIPT(refused_changes)
+{
+    ask(t, 0, NBD_CMD_WRITE, SIZE - 1, 2);
+    put_payload(t, 2);
+    hear_error(t, NBD_ENOSPC);
+    ask(t, 0, NBD_CMD_WRITE, UINT64_MAX, 700);
+    put_payload(t, 700);
+    hear_error(t, NBD_ENOSPC);
+    ask(t, NBD_CMD_FLAG_NO_HOLE, NBD_CMD_WRITE, 0, 700);
+    put_payload(t, 700);
+    hear_error(t, NBD_EINVAL);
+    ask(t, 0, NBD_CMD_WRITE, SIZE + 1, 0);
+    hear_error(t, NBD_ENOSPC);
+    ask(t, 0, NBD_CMD_TRIM, 1, SIZE);
+    hear_error(t, NBD_EINVAL);
+    ask(t, NBD_CMD_FLAG_NO_HOLE, NBD_CMD_TRIM, 0, 1);
+    hear_error(t, NBD_EINVAL);
+    ask(t, 0, NBD_CMD_WRITE_ZEROES, 1, SIZE);
+    hear_error(t, NBD_ENOSPC);
+    /* FAST_ZERO was not offered. */
+    ask(t, 1u << 4, NBD_CMD_WRITE_ZEROES, 0, 1);
+    hear_error(t, NBD_EINVAL);
+    ask(t, 0, NBD_CMD_FLUSH, 0, 0);
+    hear_done(t);
+}
+
+SCRIPT(kernel_changes)
+{
+    ask(t, 0, NBD_CMD_WRITE, 512, 1);
+    put_payload(t, 1);
+    hear_simple(t, 0);
+    ask(t, 0, NBD_CMD_WRITE, SIZE, 1);
+    put_payload(t, 1);
+    hear_simple(t, NBD_ENOSPC);
+    ask(t, 0, NBD_CMD_WRITE_ZEROES, 0, 512);
+    hear_simple(t, 0);
+}
+
+/* Writes whose driver loses interest; see go_on_writing(). */
+SCRIPT(unwanted_bytes)
+{
+    ask(t, 0, NBD_CMD_WRITE, 77, 1000);
+    put_payload(t, 1000);
+    hear_error(t, NBD_EIO);
+    ask(t, 0, NBD_CMD_WRITE, 78, 1000);
+    put_payload(t, 1000);
+    hear_error(t, NBD_EIO);
+    ask(t, 0, NBD_CMD_FLUSH, 0, 0);
+    hear_done(t);
+}
+
+/* Longer than anyone may send: passed over, however long. */
 SCRIPT(absurd_write)
 {
     ask(t, 0, NBD_CMD_WRITE, 0, (32u << 20) + 1);
+    put_payload(t, 20000);
 }
 
 static const struct row rows[] = {
@@ -301,10 +387,67 @@ static const struct row rows[] = {
     {"the kernel", KERNEL, simple, OPEN},
     {"goodbye", KERNEL, leave, LEFT},
     {"no request", KERNEL, no_request, BROKEN},
-    {"a write of more than 32 MiB", KERNEL, absurd_write, BROKEN},
+    {"a write of more than 32 MiB", KERNEL, absurd_write, OPEN},
+    {"the same where writes are lawful", WRITABLE, absurd_write, OPEN},
+    {"what changes the image", WRITABLE, lawful_changes, OPEN},
+    {"what may not", WRITABLE, refused_changes, OPEN},
+    {"the kernel writes", WRITABLE_KERNEL, kernel_changes, OPEN},
+    {"bytes that nobody wants", WRITABLE, unwanted_bytes, OPEN},
 };
 
-static enum end take(const struct nbd_server *s, const struct nbd_server_event *event,
+/* The write whose bytes are coming. */
+static struct {
+    struct nbd_request request;
+    uint32_t got;
+    uint32_t length; /* of the memory at hand */
+    uint8_t *memory; /* exactly so much, for the sanitizer */
+} writing;
+
+/* Gives the machine memory for what is left; a write at 77 is unwanted from the first byte on, one
+ * at 78 from the first memory on. */
+static void go_on_writing(struct nbd_server *s, struct bytes_writer *said)
+{
+    uint64_t offset = writing.request.offset;
+    uint8_t head[NBD_SERVER_HEAD_MAX];
+
+    free(writing.memory);
+    writing.memory = NULL;
+    if (offset == 77 || (offset == 78 && writing.got > 0)) {
+        bytes_put(said, head, nbd_server_put_error(s, writing.request.cookie, -EIO, head));
+        nbd_server_discard(s);
+        return;
+    }
+    if (s->payload_left == 0) {
+        assert_int_equal(writing.got, writing.request.length);
+        bytes_put(said, head, nbd_server_put_done(s, writing.request.cookie, head));
+        return;
+    }
+    writing.length = s->payload_left < MEMORY ? s->payload_left : MEMORY;
+    writing.memory = malloc(writing.length);
+    assert_non_null(writing.memory);
+    nbd_server_receive(s, writing.memory, writing.length);
+}
+
+static void take_written(struct nbd_server *s, struct bytes_writer *said)
+{
+    for (uint32_t i = 0; i < writing.length; i++)
+        assert_int_equal(writing.memory[i], (uint8_t)((writing.got + i) * 5));
+    writing.got += writing.length;
+    go_on_writing(s, said);
+}
+
+static void check_request(const struct nbd_server_event *event)
+{
+    const struct nbd_request *q = &event->request;
+
+    assert_true(q->offset <= SIZE && q->length <= SIZE - q->offset);
+    assert_int_equal(q->length == 0, q->type == NBD_CMD_FLUSH);
+    if (q->type == NBD_CMD_READ || q->type == NBD_CMD_FLUSH)
+        assert_false(q->flags & NBD_CMD_FLAG_FUA);
+    assert_int_equal(event->kind == NBD_SERVER_WRITE, q->type == NBD_CMD_WRITE);
+}
+
+static enum end take(struct nbd_server *s, const struct nbd_server_event *event,
                      struct bytes_writer *said)
 {
     uint8_t head[NBD_SERVER_HEAD_MAX];
@@ -317,8 +460,18 @@ static enum end take(const struct nbd_server *s, const struct nbd_server_event *
         assert_true(event->say_length > 0);
         bytes_put(said, event->say, event->say_length);
         return event->kind == NBD_SERVER_SAY ? OPEN : SAID_LAST;
-    case NBD_SERVER_READ:
-    case NBD_SERVER_FLUSH:
+    case NBD_SERVER_WRITE:
+        check_request(event);
+        writing.request = event->request;
+        writing.got = 0;
+        assert_int_equal(s->payload_left, event->request.length);
+        go_on_writing(s, said);
+        return OPEN;
+    case NBD_SERVER_WRITTEN:
+        take_written(s, said);
+        return OPEN;
+    case NBD_SERVER_REQUEST:
+        check_request(event);
         bytes_put(said, head, nbd_server_put_done(s, event->request.cookie, head));
         return OPEN;
     case NBD_SERVER_DISCONNECT:
@@ -370,7 +523,12 @@ static void try_row(const struct row *row, size_t cut)
     assert_non_null(s);
     begin(&t, row->start);
     row->script(&t);
-    nbd_server_init(s, SIZE, WHOLE_MAX, row->start == KERNEL);
+    nbd_server_init(s, &(struct nbd_server_config){
+                           .size = SIZE,
+                           .whole_max = WHOLE_MAX,
+                           .writable = row->start >= WRITABLE,
+                           .transmit = row->start == KERNEL || row->start == WRITABLE_KERNEL,
+                       });
     bytes_put(&said, hello, nbd_server_greet(s, hello));
     assert_int_equal(converse(s, client, t.client.used, cut, &said), row->end);
     assert_int_equal(said.used, t.server.used);
