@@ -23,10 +23,10 @@ import { PlatterDrives } from './drives.js';
 import { describeEnd, describeUntold, type Ending, isUntold } from './endings.js';
 import { formatBytes, formatSpeed } from './format.js';
 import type { FromWorker, Kind, Outage, SessionEnd, Ticket, ToWorker } from './messages.js';
-import { outageNow } from './outage.js';
+import { lostSince, outageNow } from './outage.js';
 import { type Choice, PlatterPicker } from './picker.js';
 import { Samples } from './samples.js';
-import { fetchSlots, isKept, mediaUrl, removeDrive, type Slot } from './slots.js';
+import { fetchSlots, isKept, isSame, mediaUrl, removeDrive, type Slot } from './slots.js';
 import { PlatterWaiting } from './waiting.js';
 
 const POLL_INTERVAL = 3000;
@@ -145,8 +145,12 @@ class PlatterApp extends HTMLElement {
   /** A drive that is empty, or holds something else, is nothing to come back to. */
   #checkClaim(claim: Claim): void {
     this.#chosenSlot = claim.slot;
-    const medium = this.#slot()?.medium;
-    if (medium?.name === claim.name && medium.size === claim.size) return;
+    const { medium, waiting } = this.#slot() ?? {};
+    if (medium && isSame(claim, medium)) {
+      // The device's own clock is the one that counts.
+      if (waiting) claim.lostAt = lostSince(claim.ticket, waiting, Date.now());
+      return;
+    }
     const end = { cause: 'device' as const, code: 4006, reason: '', opened: true };
     this.#ending = describeEnd(end, claim.name, location.hostname);
     this.#forgetClaim();
@@ -311,7 +315,10 @@ class PlatterApp extends HTMLElement {
     this.#session = undefined;
     this.#ending = describeEnd(end, session.facts.name, location.hostname);
     if (this.#ending.forgetFile) this.#choice = undefined;
-    if (this.#claim && end.code !== 4005) {
+    // What the device could not read, or took for another image, may be chosen anew.
+    const mayChoose =
+      end.code === 4005 || (end.code === 4004 && session.facts.state === 'resuming');
+    if (this.#claim && !mayChoose) {
       if (isUntold(end)) void this.#tellEnd(this.#claim, this.#ending);
       this.#forgetClaim();
     }

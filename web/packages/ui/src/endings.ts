@@ -110,7 +110,10 @@ function fromCode({ code, reason, opened }: SessionEnd, host: string): Ending {
     case 4005:
       return bad(
         'That is not the image in the drive',
-        `${sentence(reason, 'The device compared it with what the machine has read.')} Choose the right file, or remove the drive.`,
+        sentence(
+          reason,
+          'Choose the file that the machine has begun to read, or remove the drive.',
+        ),
       );
     case 4006:
       return bad(

@@ -38,7 +38,7 @@ export type ToWorker =
 
 export type FromWorker =
   | { type: 'state'; state: SessionState; uri: string }
-  /** The drive is in the machine, and the device would wait for it: what to come back with. */
+  /** The drive is in the machine, or on its way, and the device keeps it: what to come back with. */
   | { type: 'ticket'; ticket: Ticket }
   /** The line is lost; told again and again until it is back. */
   | { type: 'outage'; outage: Outage }

@@ -21,6 +21,16 @@ export function outageNow(ticket: Ticket, lostAt: number, now: number, nextIn: n
   };
 }
 
+/** When the line was lost, by what the device says is left; by Date.now(). */
+export function lostSince(
+  ticket: Ticket,
+  left: { grace: number; keep: number },
+  now: number,
+): number {
+  const gone = left.grace > 0 ? ticket.grace - left.grace : ticket.grace + ticket.keep - left.keep;
+  return now - gone * 1000;
+}
+
 /** Whether the device cannot have kept the drive until now. */
 export function isOver(ticket: Ticket, lostAt: number, now: number): boolean {
   return now - lostAt > (ticket.grace + ticket.keep) * 1000 + KEEP_MARGIN;

@@ -4,7 +4,7 @@
  * until the person, the device or the file is done. Says how it goes by `tell`, 'ended' being its last
  * word.
  *
- * Once the drive is in the machine, a lost line does not end it: the device keeps the drive and
+ * Once the drive is on its way into the machine, a lost line does not end it: the device keeps the drive and
  * lets the machine wait, and this side comes back with the ticket that the device gave it. Each
  * connection negotiates anew; the file's store, with all it has read, stays.
  */
@@ -52,10 +52,10 @@ export class Session {
   /** Bytes read over earlier connections. */
   #bytesBefore = 0;
   #ticket: Ticket | undefined;
-  /** The drive has been in the machine: there is something to come back to. */
-  #wasServing = false;
+  /** The drive is in the machine, or on its way: the device keeps it when the line is lost. */
+  #isIn = false;
   #lostAt: number | undefined;
-  #servingSince = 0;
+  #servingSince: number | undefined;
   #tries = 0;
   /** When the present try began, or the next one begins; by performance.now(). */
   #tryAt = 0;
@@ -80,7 +80,7 @@ export class Session {
     if (back) {
       this.#ticket = back.ticket;
       this.#lostAt = back.lostAt;
-      this.#wasServing = true;
+      this.#isIn = true;
     }
     this.#try();
   }
@@ -171,14 +171,15 @@ export class Session {
     this.#connection = undefined;
     if (close.cause === 'protocol' || close.code === 1002) this.#faults++;
     const isBearable = this.#faults < FAULTS_MAX && mayComeBack(close);
-    if (!this.#ticket || !this.#wasServing || !isBearable) {
+    if (!this.#ticket || !this.#isIn || !isBearable) {
       this.#end(close);
       return;
     }
     this.#deviceReason = '';
     if (this.#lostAt === undefined) {
       this.#lostAt = heardAt;
-      this.#tries = performance.now() - this.#servingSince < GOOD_AFTER ? 1 : 0;
+      this.#tries = performance.now() - (this.#servingSince ?? 0) < GOOD_AFTER ? 1 : 0;
+      this.#servingSince = undefined;
       void this.#store.verify();
     }
     this.#tryLater();
@@ -208,19 +209,20 @@ export class Session {
     if (word.ticket) this.#ticket = word.ticket;
     if (this.#connection && this.#ticket) this.#connection.isWatched = true;
     if (word.reason) this.#deviceReason = word.reason;
-    if (word.state === 'serving') this.#serving();
+    if (word.state === 'attaching' || word.state === 'serving') this.#isInNow(word.state);
     // While a session is taken up again, 'opening' and the like are steps on that way.
     const isBack = this.#lostAt === undefined || word.state === 'closing';
     this.#setState(isBack ? word.state : 'resuming', word.uri);
   }
 
-  #serving(): void {
-    if (this.#lostAt !== undefined || !this.#wasServing) {
-      this.#servingSince = performance.now();
-      this.#lostAt = undefined;
+  #isInNow(state: SessionState): void {
+    if (!this.#isIn && this.#ticket) {
+      this.#isIn = true;
+      this.#tell({ type: 'ticket', ticket: this.#ticket });
     }
-    if (!this.#wasServing && this.#ticket) this.#tell({ type: 'ticket', ticket: this.#ticket });
-    this.#wasServing = true;
+    if (state !== 'serving') return;
+    this.#servingSince ??= performance.now();
+    this.#lostAt = undefined;
   }
 
   #setState(state: SessionState, uri: string): void {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The device's drives, as it tells of them at /api/slots. */
 import type { Kind } from './messages.js';
+import { isTime } from './words.js';
 
 export interface Slot {
   slot: number;
@@ -10,6 +11,8 @@ export interface Slot {
   /** "idle" when it is free. */
   state: string;
   medium: Medium | null;
+  /** For a kept drive: seconds for which reads still wait, and for which it is kept after that. */
+  waiting: { grace: number; keep: number } | undefined;
   /** How the line does, of a session that is on. */
   line: LineFacts | undefined;
 }
@@ -31,7 +34,7 @@ export interface LineFacts {
 
 /** The states of a drive that has lost its page, and is kept for it. */
 export function isKept({ state }: Slot): boolean {
-  return ['suspended', 'resuming', 'absent', 'returning', 'adopting'].includes(state);
+  return ['suspended', 'resuming', 'absent', 'returning'].includes(state);
 }
 
 /** Keeps what is well-formed in an answer of the device. @throws when nothing is */
@@ -51,10 +54,16 @@ export function parseSlots(answer: unknown): Slot[] {
         medium: isMedium
           ? { name: medium.name, kind: medium.kind === 'cd' ? 'cd' : 'disk', size: medium.size }
           : null,
+        waiting: parseWaiting(entry.waiting),
         line: parseLine(entry.counters),
       },
     ];
   });
+}
+
+function parseWaiting(told: { grace_left?: unknown; keep_left?: unknown } | null | undefined) {
+  const { grace_left: grace, keep_left: keep } = told ?? {};
+  return isTime(grace) && isTime(keep) ? { grace, keep } : undefined;
 }
 
 function parseLine(counters: unknown): LineFacts | undefined {
@@ -76,16 +85,24 @@ export async function fetchSlots(signal?: AbortSignal): Promise<Slot[]> {
  * @param medium what is in it: when it is something else by now, that stays
  * @returns false when the device does not answer
  */
-export async function removeDrive(slot: number, medium: Medium): Promise<boolean> {
+export async function removeDrive(
+  slot: number,
+  medium: Pick<Medium, 'name' | 'size'>,
+): Promise<boolean> {
   const signal = abortAfter(REMOVE_LIMIT);
   try {
     const now = (await fetchSlots(signal)).find((one) => one.slot === slot)?.medium;
-    if (now?.name !== medium.name || now.size !== medium.size) return true;
+    if (!now || !isSame(medium, now)) return true;
     const answer = await fetch(`api/slots/${slot}/end`, { method: 'POST', signal });
     return answer.ok || answer.status === 409; // 409: it has ended by itself
   } catch {
     return false;
   }
+}
+
+/** Whether the device tells of this medium; it keeps only the beginning of a very long name. */
+export function isSame(medium: Pick<Medium, 'name' | 'size'>, told: Medium): boolean {
+  return medium.name.startsWith(told.name) && medium.size === told.size;
 }
 
 const REMOVE_LIMIT = 5000;

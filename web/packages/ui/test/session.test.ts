@@ -259,6 +259,17 @@ describe('a session', () => {
     expect(end()).toMatchObject({ cause: 'device', code: 1006 });
   });
 
+  test('a line lost while the drive is being put in is a pause', async () => {
+    const { socket } = start();
+    socket.open();
+    socket.hear(word('opening', ticket));
+    socket.hear(word('attaching'));
+    socket.gone(1006);
+    await vi.advanceTimersByTimeAsync(600);
+    expect(FakeSocket.last.url).toContain(`&resume=${TOKEN}`);
+    expect(states().at(-1)).toBe('suspended');
+  });
+
   test('a line lost while serving: it comes back with its token, and negotiates anew', async () => {
     const { socket } = await kept();
     socket.hear(readAt(0));
