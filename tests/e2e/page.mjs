@@ -6,11 +6,14 @@
 // Opens the page, picks the file, chooses what it is (the page's own suggestion without --kind),
 // connects. Prints one JSON line for everything that changes:
 //   {"state":"serving","bytes":1234,"uri":"…"}     state: idle, connecting, opening, attaching,
-//   {"state":"ended","cause":"device","code":4001,"reason":"…","title":"…","text":"…"}     serving, closing, ended
+//                                              serving, closing; suspended, absent, resuming
+//   {"state":"ended","cause":"device","code":4001,"reason":"…","title":"…","text":"…"}
+//   {"state":"waiting","wrong":"…", and as "ended"}     after a reload, for the file to be chosen again
 //   {"refused":"This is an xz archive, …"}         the page will not connect this file; ends with 3
 //   {"blocked":"…"}                                the slot is in use; waits until it is free
 // Commands, one a line on stdin:
-//   disconnect · connect · close-tab · reload · state · screenshot PATH · quit
+//   disconnect · connect · retry · reload · again PATH · remove · close-tab · state
+//   screenshot PATH · quit
 // "close-tab", "quit" and the end of stdin end it with 0. What cannot be done ends it with 1 and one
 // sentence on stderr. PLATTER_CHROMIUM names another browser; PLATTER_NO_SANDBOX=1 is for
 // containers, and implied for root.
@@ -81,6 +84,7 @@ function look() {
     cause: app.dataset.cause,
     code: Number(app.dataset.code),
     reason: app.dataset.reason,
+    wrong: text('platter-waiting p.notice'),
     title: text('div.notice strong'),
     text: text('div.notice span'),
     refused: text('platter-picker p.notice'),
@@ -143,11 +147,10 @@ class Driver {
 
   /** Prints what has changed since the last time. */
   async report(always = false) {
-    const { state, bytes, cause, code, reason, title, text, uri } = await this.#look();
-    const line =
-      state === 'ended'
-        ? { state, bytes, cause, code, reason, title, text }
-        : { state, bytes, uri };
+    const { state, bytes, cause, code, reason, title, text, wrong, uri } = await this.#look();
+    let line = { state, bytes, uri };
+    if (state === 'ended') line = { state, bytes, cause, code, reason, title, text };
+    if (state === 'waiting') line = { state, wrong, code, reason, title, text };
     const key = JSON.stringify(line);
     if (key === this.#last && !always) return;
     this.#last = key;
@@ -165,6 +168,15 @@ class Driver {
         return true;
       case 'disconnect':
         await this.#page.locator('#disconnect').click({ timeout: this.#options.wait });
+        return true;
+      case 'retry':
+        await this.#page.locator('#retry').click({ timeout: this.#options.wait });
+        return true;
+      case 'again':
+        await this.#page.locator('#again').setInputFiles(rest.join(' '));
+        return true;
+      case 'remove':
+        await this.#page.locator('#remove').click({ timeout: this.#options.wait });
         return true;
       case 'connect':
         await this.connect();

@@ -85,6 +85,38 @@ class Page:
         self._begun = len(self._said)
         self._say("connect")
 
+    def forget(self) -> None:
+        """What the page was before does not count for the waits from now on; what it is does."""
+        self._begun = len(self._said)
+        self._say("state")
+
+    def retry(self) -> None:
+        """Presses Try now, while the line is lost."""
+        self._say("retry")
+
+    def reload(self) -> None:
+        """Loads the page anew, which then waits for its file; what it was counts no more."""
+        self._begun = len(self._said)
+        self._say("reload")
+
+    def choose_again(self, file: Path) -> None:
+        """Chooses a file for the drive that waits after a reload."""
+        self._begun = len(self._said)
+        self._say(f"again {file}")
+
+    def wait_until_wrong(self, timeout: float = 60) -> dict:
+        """Waits until a page that waits for its file says why what it got is not that."""
+        return self._wait(
+            lambda line: line.get("state") == "waiting" and (line["wrong"] or line["title"]),
+            "a file refused",
+            timeout,
+        )
+
+    def remove(self, timeout: float = 60) -> dict:
+        """Gives up the drive that waits after a reload, and waits for the end."""
+        self._say("remove")
+        return self.wait_until_ended(timeout)
+
     def disconnect(self, timeout: float = 60) -> dict:
         """Presses Disconnect and waits for the end."""
         self._say("disconnect")

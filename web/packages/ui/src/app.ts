@@ -316,8 +316,7 @@ class PlatterApp extends HTMLElement {
     this.#ending = describeEnd(end, session.facts.name, location.hostname);
     if (this.#ending.forgetFile) this.#choice = undefined;
     // What the device could not read, or took for another image, may be chosen anew.
-    const mayChoose =
-      end.code === 4005 || (end.code === 4004 && session.facts.state === 'resuming');
+    const mayChoose = end.code === 4005 || (end.code === 4004 && end.back);
     if (this.#claim && !mayChoose) {
       if (isUntold(end)) void this.#tellEnd(this.#claim, this.#ending);
       this.#forgetClaim();

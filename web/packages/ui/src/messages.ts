@@ -85,6 +85,8 @@ export interface SessionEnd {
   reason: string;
   /** Whether the connection ever stood. */
   opened: boolean;
+  /** The line had been lost, and the session was not taken up again yet. */
+  back?: boolean;
 }
 
 /** Close codes that the page sends; a page may send no others than 1000 and 3000 to 4999. */

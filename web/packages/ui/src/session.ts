@@ -285,6 +285,7 @@ export class Session {
     clearInterval(this.#ticker);
     this.#dropTry();
     if (close.opened) this.#report();
-    this.#tell({ type: 'ended', end: { ...close, reason: this.#deviceReason || close.reason } });
+    const reason = this.#deviceReason || close.reason;
+    this.#tell({ type: 'ended', end: { ...close, reason, back: this.#lostAt !== undefined } });
   }
 }
