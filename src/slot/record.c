@@ -69,10 +69,10 @@ static char *to_text(const struct slot_record *record)
     return text;
 }
 
-static void set_time(int fd, uint64_t now)
+static void set_time(int fd, uint64_t served)
 {
-    struct timespec time = {.tv_sec = (time_t)(now / 1000000),
-                            .tv_nsec = (long)(now % 1000000) * 1000};
+    struct timespec time = {.tv_sec = (time_t)(served / 1000000),
+                            .tv_nsec = (long)(served % 1000000) * 1000};
     struct timespec times[2] = {time, time};
 
     /* A record without it seems older than it is, and less grace is given: no harm. */
@@ -80,7 +80,7 @@ static void set_time(int fd, uint64_t now)
 }
 
 /* Locked before anybody can find it. The descriptor, or -errno. */
-static int write_file(const char *path, const char *text, uint64_t now)
+static int write_file(const char *path, const char *text, uint64_t served)
 {
     cleanup_fd int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     size_t length = strlen(text);
@@ -93,7 +93,7 @@ static int write_file(const char *path, const char *text, uint64_t now)
         return -errno;
     if ((size_t)written != length)
         return -ENOSPC;
-    set_time(fd, now);
+    set_time(fd, served);
     return take_fd(&fd);
 }
 
@@ -106,7 +106,7 @@ static bool held_by_another(const char *path)
 }
 
 int slot_record_write(const char *directory, unsigned slot, const struct slot_record *record,
-                      uint64_t now, int *held)
+                      uint64_t served, int *held)
 {
     cleanup_free char *text = to_text(record);
     char path[PATH_ROOM];
@@ -121,7 +121,7 @@ int slot_record_write(const char *directory, unsigned slot, const struct slot_re
     if (*held < 0 && held_by_another(path))
         return -EBUSY;
     unlink(fresh); /* of a process that died here */
-    fd = write_file(fresh, text, now);
+    fd = write_file(fresh, text, served);
     r = fd < 0 ? fd : 0;
     if (r == 0 && rename(fresh, path) < 0)
         r = -errno;
@@ -135,9 +135,9 @@ int slot_record_write(const char *directory, unsigned slot, const struct slot_re
     return 0;
 }
 
-void slot_record_touch(int held, uint64_t now)
+void slot_record_touch(int held, uint64_t served)
 {
-    set_time(held, now);
+    set_time(held, served);
 }
 
 void slot_record_remove(const char *directory, unsigned slot, int *held)
@@ -267,7 +267,7 @@ static int read_text(int fd, struct slot_record *out)
 }
 
 int slot_record_read(const char *directory, unsigned slot, struct slot_record *out,
-                     uint64_t *touched, int *held)
+                     uint64_t *served, int *held)
 {
     char path[PATH_ROOM];
     cleanup_fd int fd = -1;
@@ -285,7 +285,7 @@ int slot_record_read(const char *directory, unsigned slot, struct slot_record *o
     r = is_ours(&st) ? read_text(fd, out) : -EBADMSG;
     if (r < 0)
         return r;
-    *touched = (uint64_t)st.st_mtim.tv_sec * 1000000 + (uint64_t)st.st_mtim.tv_nsec / 1000;
+    *served = (uint64_t)st.st_mtim.tv_sec * 1000000 + (uint64_t)st.st_mtim.tv_nsec / 1000;
     *held = take_fd(&fd);
     return 0;
 }

@@ -25,19 +25,18 @@ struct slot_record {
  * Times are microseconds of loop_clock(), which all processes share until the next boot.
  */
 
-/* Puts a record in the place of the one held. 0; -EBUSY when another process holds one there; or
- * -errno. */
+/* Puts a record in the place of the one held; `served`: when its machine was last served. 0; -EBUSY
+ * when another process holds one there; or -errno. */
 int slot_record_write(const char *directory, unsigned slot, const struct slot_record *record,
-                      uint64_t now, int *held);
-/* Its process lives: so the next one learns when it died. */
-void slot_record_touch(int held, uint64_t now);
+                      uint64_t served, int *held);
+/* The machine is served still: so the next process learns since when it waits. */
+void slot_record_touch(int held, uint64_t served);
 /*
  * 0; -ENOENT when there is none; -EBUSY when another process holds it; -EBADMSG when it is not what
- * slot_record_write() writes, or others may read it; or -errno. `touched`: when its process was
- * last known to live.
+ * slot_record_write() writes, or others may read it; or -errno. `served`: as it was told last.
  */
 int slot_record_read(const char *directory, unsigned slot, struct slot_record *out,
-                     uint64_t *touched, int *held);
+                     uint64_t *served, int *held);
 /* Removes the record, held or not. */
 void slot_record_remove(const char *directory, unsigned slot, int *held);
 

@@ -42,7 +42,8 @@ struct slot {
     uint64_t grace_spent; /* microseconds of the next grace that went by in an earlier process */
     struct export *export;
     bool export_started;
-    int record; /* the session's, held; -1: it has none */
+    int record;         /* the session's, held; -1: it has none */
+    uint64_t served_at; /* when the machine was last known to be served; goes with the record */
 
     enum session_state state;
     enum session_event events[EVENTS_MAX];

@@ -191,7 +191,7 @@ static void use_far_end(struct slot *slot)
 
 static void adopt_export(struct slot *slot)
 {
-    if (slot->engine && slot->export->ops->adopt) {
+    if (slot->engine) {
         export_adopt(slot->export, &slot->session.medium, slot->engine);
         return;
     }
@@ -206,7 +206,7 @@ static void remember(struct slot *slot)
     if (!slot->config.record_dir)
         return;
     r = slot_record_write(slot->config.record_dir, slot->config.number, &slot->session,
-                          loop_clock(), &slot->record);
+                          slot->served_at, &slot->record);
     if (r == -EBUSY)
         log_warn("slot %u: another platterd keeps its records in %s: give each a runtime_dir of "
                  "its own",
@@ -257,7 +257,7 @@ static void run_export_actions(struct slot *slot, unsigned actions)
 {
     if (actions & SESSION_DO_START_EXPORT)
         export_start(slot->export, &slot->session.medium, slot->engine);
-    if ((actions & SESSION_DO_RELOAD) && slot->export_started && slot->export->ops->reload)
+    if ((actions & SESSION_DO_RELOAD) && slot->export_started)
         export_reload(slot->export);
     if (actions & SESSION_DO_REMEMBER)
         remember(slot);
@@ -327,8 +327,10 @@ static void handle(struct slot *slot, enum session_event event)
               session_event_name(event), session_state_name(step.next));
     if (slot->state != SESSION_IDLE && ends)
         blame_event(slot, event);
-    if (step.next == SESSION_SERVING && slot->state != SESSION_SERVING)
+    if (step.next == SESSION_SERVING && slot->state != SESSION_SERVING) {
         log_info("slot %u: serving", slot->config.number);
+        slot->served_at = loop_clock();
+    }
     slot->state = step.next;
     run_actions(slot, step.actions);
     if (becomes_idle && slot->idle)
@@ -354,8 +356,11 @@ static void beat(void *arg)
     struct slot *slot = arg;
 
     far_end_tell(slot);
-    if (slot->record >= 0)
-        slot_record_touch(slot->record, loop_clock());
+    if (slot->state == SESSION_SERVING) {
+        slot->served_at = loop_clock();
+        if (slot->record >= 0)
+            slot_record_touch(slot->record, slot->served_at);
+    }
     loop_timer_set(slot->heartbeat, HEARTBEAT);
 }
 
@@ -430,11 +435,10 @@ void slot_restore(struct slot *slot)
 {
     const char *directory = slot->config.record_dir;
     uint64_t now = loop_clock();
-    uint64_t touched;
     int r = -ENOENT;
 
     if (directory && slot->state == SESSION_IDLE)
-        r = slot_record_read(directory, slot->config.number, &slot->session, &touched,
+        r = slot_record_read(directory, slot->config.number, &slot->session, &slot->served_at,
                              &slot->record);
     /* Another process's is seen to when this one has something to record. */
     if (r == -ENOENT || r == -EBUSY)
@@ -454,7 +458,7 @@ void slot_restore(struct slot *slot)
     slot->far.lost_why = STREAM_CLOSE_FAILED;
     snprintf(slot->far.lost_phrase, sizeof slot->far.lost_phrase, "platterd was started anew");
     /* A time to come is one of before the last boot. */
-    slot->grace_spent = touched < now ? now - touched : UINT64_MAX;
+    slot->grace_spent = slot->served_at < now ? now - slot->served_at : UINT64_MAX;
     handle(slot, SESSION_DRIVE_LEFT);
 }
 
@@ -473,6 +477,7 @@ static void start_session(struct slot *slot)
     snprintf(session->export_name, sizeof session->export_name, "%s", slot->config.export_name);
     memcpy(session->medium.name, offer->name,
            utf8_cut(offer->name, sizeof session->medium.name - 1));
+    slot->served_at = loop_clock();
     if (token_make(session->token) < 0)
         session->token[0] = '\0';
     log_info("slot %u: \"%s\" has come, as a %s", slot->config.number,

@@ -251,6 +251,17 @@ def test_platterd_is_started_anew(way, platterd):
     assert token not in d.program.text()
 
 
+def test_one_grace_for_a_lost_line_and_a_restart(platterd):
+    """What the machine waits for has waited since the line was lost, whoever died meanwhile."""
+    d = platterd()
+    page, _, _ = begin(d)
+    cut(page)
+    wait_until(lambda: d.slot()["waiting"]["grace_left"] <= 56, "a few seconds have gone by")
+    d = restart(platterd, d, signal.SIGKILL)
+    assert d.slot()["waiting"]["grace_left"] <= 57
+    d.end()
+
+
 def test_a_session_that_has_ended_is_not_taken_up_again(platterd):
     d = platterd()
     page, _, token = begin(d)

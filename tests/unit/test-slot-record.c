@@ -77,17 +77,28 @@ static void restart(const char *text, unsigned grace, uint64_t touched)
     slot_restore(slot);
 }
 
+/* What the record's time says. */
+static uint64_t served_at(void)
+{
+    struct stat st;
+
+    assert_int_equal(stat(record_path, &st), 0);
+    return (uint64_t)st.st_mtim.tv_sec * 1000000 + (uint64_t)st.st_mtim.tv_nsec / 1000;
+}
+
 static void test_restored(void **state)
 {
     struct slot_status status;
     struct stat st;
+    uint64_t served;
 
     (void)state;
     serve();
     assert_int_equal(stat(record_path, &st), 0);
     assert_int_equal(st.st_mode & 07777, 0600);
     keep_record();
-    restart(kept, 30, loop_clock() - 4500000);
+    served = loop_clock() - 4500000;
+    restart(kept, 30, served);
     assert_string_equal(slot_state(), "suspended");
     assert_int_equal(drive.adopts, 1);
     assert_int_equal(drive.starts, 0);
@@ -101,6 +112,8 @@ static void test_restored(void **state)
     drive_started();
     settle();
     assert_string_equal(slot_state(), "suspended");
+    /* And will have been, should this process die too. */
+    assert_int_equal(served_at(), served);
     come_back();
     far_ready();
     settle();
