@@ -34,6 +34,7 @@ struct relay {
     bool export_runs;
     struct medium medium;
     int status;
+    bool source_is_lost;
     struct loop_timer *drain;
     unsigned looks_left;
 };
@@ -93,6 +94,7 @@ static void source_lost(void *owner, enum stream_close why, bool orderly, const 
     struct relay *relay = owner;
 
     fprintf(stderr, "lost: %d %s: %s\n", why, orderly ? "orderly" : "broken", reason);
+    relay->source_is_lost = true;
     engine_fail(relay->engine, -EIO);
     stop(relay, 1);
 }
@@ -193,7 +195,7 @@ static int run(struct relay *relay, int fd, const char *listen, size_t memory)
     export_own(relay->export, &export_events, relay);
     loop_run(relay->loop);
     engine_fail(relay->engine, -EIO);
-    if (relay->status == 0) {
+    if (!relay->source_is_lost) {
         let_answers_come(relay);
         source_close(relay->source, STREAM_CLOSE_NORMAL, "done");
     }
