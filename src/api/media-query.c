@@ -89,7 +89,7 @@ static const char *add_resume(struct media_query *q, const char *value, size_t l
     if (q->resume[0])
         return "The session to resume is said twice.";
     for (size_t i = 0; i < length; i++) {
-        if (!memchr("0123456789abcdef", value[i], 16))
+        if ((value[i] < '0' || value[i] > '9') && (value[i] < 'a' || value[i] > 'f'))
             length = 0;
     }
     if (length != MEDIA_TOKEN_DIGITS)
