@@ -442,7 +442,7 @@ function inUse(slot: Slot): { title: string; text: string } {
   if (isKept(slot)) {
     return {
       title: `“${medium.name}” waits in it for its page`,
-      text: `The page that served it (${what}) has lost its connection, and the drive is kept for it. Reload that page to go on, or remove the drive here.`,
+      text: `The page that served it (${what}) has lost its connection or was closed. The drive is kept until that page is back, or you remove it.`,
     };
   }
   return {
