@@ -8,6 +8,7 @@
  *   asks.c      read asks at the source: who asked for what, and what happens when it comes
  *   writes.c    writes, trims, zeroings: order against all that overlaps, pieces
  *   write-log.c what the far end has not made safe yet: kept, flushed, asked again
+ *   holes.c     what the far end says is zero
  *   prefetch.c  read-ahead and warm-up, when nothing else wants the line
  *
  * The rule of re-entry: no callback of an export is called but from the pump, one at a time, with
@@ -18,6 +19,7 @@
 
 #include "block/cache.h"
 #include "block/engine.h"
+#include "block/extents.h"
 #include "block/line.h"
 #include "block/readahead.h"
 #include "block/warm.h"
@@ -174,6 +176,11 @@ struct engine {
     struct list writes;  /* admitted, and not yet answered by the far end */
     struct asks asks;
     struct write_log log;
+
+    struct extents extents;
+    struct source_request question; /* about extents; extents.asking says whether it is out */
+    struct source_extent question_room[EXTENTS_ROOM];
+    uint64_t reading_at; /* where the machine reads now */
 
     struct readahead readahead;
     struct readahead_want ahead; /* what is left of the range being fetched */

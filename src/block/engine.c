@@ -21,6 +21,7 @@
 #include <stdlib.h>
 
 #include "block/asks.h"
+#include "block/holes.h"
 #include "block/prefetch.h"
 #include "block/reads.h"
 #include "block/write-log.h"
@@ -161,6 +162,7 @@ static int begin_read(struct engine *e, struct request *r)
         e->counters.hits++;
     else
         e->counters.misses++;
+    e->reading_at = r->offset;
     prefetch_read(e, r);
     return 0;
 }
@@ -227,6 +229,7 @@ static void pump(struct engine *e)
         admit_waiting(e);
         asks_send(e);
         writes_send(e);
+        holes_look(e, e->reading_at);
         prefetch_send(e);
     } while (e->again || !list_is_empty(&e->through) || !list_is_empty(&e->answers));
     e->busy = 0;
@@ -295,6 +298,7 @@ void engine_set_source(struct engine *e, struct source *source, const struct sou
     if (!e->has_info)
         prefetch_init(e);
     e->has_info = true;
+    holes_init(e);
     asks_replan(e);
     write_log_resume(e);
     engine_leave(e);

@@ -11,6 +11,7 @@
 #include "block/prefetch.h"
 
 #include "block/asks.h"
+#include "block/holes.h"
 #include "block/writes.h"
 
 /* How much of the cache is for what nobody has asked for. The rest is for what the machine reads,
@@ -79,6 +80,7 @@ static bool has_ahead(struct engine *e)
     while (want->from >= want->to) {
         if (!readahead_next(&e->readahead, asks_length_max(e), want))
             return false;
+        holes_look(e, want->from);
         widen_want(e, &want->from, &want->to);
     }
     return true;
@@ -111,9 +113,25 @@ static bool has_warming(struct engine *e)
     return true;
 }
 
+/* The next ask of [*from, to), past what is known to be zero. False: there is none. */
 static bool fetch(struct engine *e, uint64_t *from, uint64_t to, enum ask_kind kind)
 {
-    return !is_to_be_written(e, *from, to) && asks_fetch(e, from, to, kind);
+    if (is_to_be_written(e, *from, to))
+        return false;
+    while (*from < to) {
+        bool zero;
+        uint64_t run = holes_run(e, *from, to, &zero);
+        uint64_t end = *from + run;
+
+        if (!zero && asks_fetch(e, from, end, kind))
+            return true;
+        if (*from < end && !zero)
+            return false; /* no memory now */
+        if (zero)
+            warm_saw(&e->warm, *from, NULL, (uint32_t)run);
+        *from = end;
+    }
+    return false;
 }
 
 void prefetch_send(struct engine *e)

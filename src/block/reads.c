@@ -19,6 +19,7 @@
 #include <stdlib.h>
 
 #include "block/asks.h"
+#include "block/holes.h"
 #include "block/writes.h"
 
 /* ---- beginning ---- */
@@ -36,6 +37,7 @@ static bool pin_span(struct engine *e, struct read *read, uint64_t index, uint64
     span->read = read;
     span->block = b;
     span->need = cache_pages_of(index, from, to);
+    holes_fill(e, b, span->need);
     return !(span->need & ~(b->present | b->asked)) || cache_give_memory(e->cache, b);
 }
 

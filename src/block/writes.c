@@ -63,6 +63,7 @@ static void free_write(struct engine *e, struct write *write)
 
 static void end_write(struct engine *e, struct write *write)
 {
+    extents_forget(&e->extents, write->from, write->to);
     if (write->request) {
         write->request->write = NULL;
         engine_answer(e, write->request, write->error);
@@ -128,6 +129,7 @@ void writes_abandon(struct engine *e, struct write *write)
 static void start(struct engine *e, const struct write *write)
 {
     cache_drop(e->cache, write->from, write->to);
+    extents_forget(&e->extents, write->from, write->to);
 }
 
 void writes_edge_done(struct engine *e, struct write *write, struct read *edge)

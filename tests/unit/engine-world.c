@@ -39,6 +39,7 @@ static void check_words(const struct world *w, const struct source_request *ask)
     uint64_t end = ask->offset + ask->length;
 
     assert_true(w->held_count < info->in_flight_max);
+    assert_true(info->can_extents || ask->op != SOURCE_EXTENTS);
     assert_true(info->can_flush || ask->op != SOURCE_FLUSH);
     assert_true(info->can_trim || ask->op != SOURCE_TRIM);
     assert_true(info->can_write_zeroes || ask->op != SOURCE_WRITE_ZEROES);
@@ -60,7 +61,8 @@ static void check_company(const struct world *w, const struct source_request *as
     list_for_each (it, &w->held) {
         const struct source_request *other = list_entry(it, struct source_request, link);
         bool meet = other->offset < ask->offset + ask->length &&
-                    ask->offset < other->offset + other->length;
+                    ask->offset < other->offset + other->length && ask->op != SOURCE_EXTENTS &&
+                    other->op != SOURCE_EXTENTS;
 
         /* Two reads of a page; a write and anything. */
         if (meet)
@@ -112,12 +114,33 @@ static void read_bytes(const struct world *w, struct source_request *ask)
     ask->copied_bytes = zero ? 0 : ask->length;
 }
 
+/* In runs of 512 bytes that are zero or not, as many as there is room for. */
+static void tell_extents(const struct world *w, struct source_request *ask)
+{
+    static const uint8_t zeroes[512];
+    uint64_t end = ask->offset + ask->length;
+    unsigned count = 0;
+
+    for (uint64_t at = ask->offset; at < end && count < ask->extent_room; at += 512) {
+        uint32_t length = end - at < 512 ? (uint32_t)(end - at) : 512;
+        bool zero = w->disk && memcmp(w->disk + at, zeroes, length) == 0;
+
+        if (count > 0 && ask->extents[count - 1].zero == zero)
+            ask->extents[count - 1].length += length;
+        else
+            ask->extents[count++] = (struct source_extent){.length = length, .zero = zero};
+    }
+    ask->extent_count = count;
+}
+
 static void do_it(const struct world *w, struct source_request *ask)
 {
     uint8_t *disk = w->disk;
 
     if (ask->op == SOURCE_READ)
         read_bytes(w, ask);
+    else if (ask->op == SOURCE_EXTENTS)
+        tell_extents(w, ask);
     else if (ask->op == SOURCE_WRITE)
         memcpy(disk + ask->offset, ask->data, ask->length);
     else if (ask->op == SOURCE_FLUSH && disk)

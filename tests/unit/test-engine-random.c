@@ -118,6 +118,7 @@ static void schedule(uint32_t with_seed, uint32_t block_min, bool writes, unsign
     w->info.can_fua = writes && abilities & 1;
     w->info.can_trim = writes && abilities & 2;
     w->info.can_write_zeroes = writes && abilities & 4;
+    w->info.can_extents = abilities & 8;
     w->info.block_min = block_min;
     w->info.length_max = roll(2) ? 64 * KIB : MIB;
     w->info.in_flight_max = 1 + roll(20);
@@ -145,7 +146,7 @@ static void test_reads(void **state)
     (void)state;
     for (uint32_t i = 1; i <= 12; i++) {
         print_message("# seed %u\n", i);
-        schedule(i * 2654435761u, i % 3 == 0 ? 16384 : 1, false, 0);
+        schedule(i * 2654435761u, i % 3 == 0 ? 16384 : 1, false, i);
     }
 }
 
