@@ -188,12 +188,13 @@ static int job_reload(struct ops_gadget *o, const struct worker_job *job,
     r = nbd_dev_forget((unsigned)device);
     if (r == 0)
         r = ops_gadget_reopen(o, (unsigned)device);
-    if (r < 0 && ops_gadget_is_ejected(o))
-        r = 0; /* platterd hears of that on its socket */
-    if (r < 0 && r != -EBUSY)
+    /* A tray that is locked stays as it is; of one that was opened platterd hears on its socket. */
+    if (r == -EBUSY || r == -ENOMEDIUM)
+        r = 0;
+    if (r < 0)
         snprintf(result->reason, sizeof result->reason, "Cannot reload slot %u: %s.", job->slot,
                  strerror(-r));
-    return r == -EBUSY ? 0 : r;
+    return r;
 }
 
 static int job_teardown(struct ops_gadget *o, const struct worker_job *job, bool link_alive,

@@ -194,12 +194,13 @@ int ops_gadget_claim(struct ops_gadget *o, char *reason, size_t room)
     return r < 0 ? r : make_dir(o, o->mark);
 }
 
-static void lun_file(const struct ops_gadget *o, char out[PATH_ROOM])
+static const char *lun_path(const struct ops_gadget *o, const char *attribute, char out[PATH_ROOM])
 {
     char lun[PLAN_PATH_MAX];
 
     plan_path(o->slot, PLAN_PART_LUN, lun);
-    snprintf(out, PATH_ROOM, GADGETS "/%s/file", lun);
+    snprintf(out, PATH_ROOM, GADGETS "/%s/%s", lun, attribute);
+    return out;
 }
 
 bool ops_gadget_is_ejected(const struct ops_gadget *o)
@@ -207,23 +208,26 @@ bool ops_gadget_is_ejected(const struct ops_gadget *o)
     char path[PATH_ROOM];
     char file[PLAN_TEXT_MAX];
 
-    lun_file(o, path);
-    return sysfile_read(path, file, sizeof file) == 0 && file[0] == '\0';
+    return sysfile_read(lun_path(o, "file", path), file, sizeof file) == 0 && file[0] == '\0';
 }
 
 /*
  * One write, in which the gadget opens the device anew and only then closes it: so the device
- * always has an opener and stays connected. A machine that ejected just before has disconnected it,
- * and a device without a connection is not opened: the eject stands.
+ * always has an opener and stays connected. It would also bring back a medium that the machine has
+ * just ejected. So the drive is one that cannot be ejected for as long as it takes to look and to
+ * write: an eject in these moments is refused to the machine, not lost.
  */
 int ops_gadget_reopen(const struct ops_gadget *o, unsigned device)
 {
     char path[PATH_ROOM];
     char name[32];
+    int r = sysfile_write(lun_path(o, "removable", path), "0");
 
-    lun_file(o, path);
     snprintf(name, sizeof name, "/dev/nbd%u", device);
-    return sysfile_write(path, name);
+    if (r == 0)
+        r = ops_gadget_is_ejected(o) ? -ENOMEDIUM : sysfile_write(lun_path(o, "file", path), name);
+    sysfile_write(lun_path(o, "removable", path), "1");
+    return r;
 }
 
 int ops_gadget_load(char *reason, size_t room)

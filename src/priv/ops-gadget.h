@@ -42,8 +42,8 @@ bool ops_gadget_is_ejected(const struct ops_gadget *o);
 
 /*
  * Has the gadget open its medium again, so that what errors did to the open file is undone; the
- * machine sees a change of medium. 0; -EBUSY while the machine holds the tray locked; or -errno,
- * also when the machine ejects meanwhile. May block.
+ * machine sees a change of medium. 0; -EBUSY while the machine holds the tray locked; -ENOMEDIUM
+ * when the machine has ejected it; or -errno. May block.
  */
 int ops_gadget_reopen(const struct ops_gadget *o, unsigned device);
 

@@ -6,7 +6,16 @@ the socketpair it hands over. Takes one command a line from a fifo, and says wha
     attach SLOT disk|cd PATH    serve this file and attach it           -> "reply attach 0 nbd0 ..."
     detach SLOT alive|dead      take it away again                       -> "reply detach 0 - ..."
     attach SLOT mute PATH       the same as a disk, but answer no read from the first on
+    attach SLOT write PATH      the same as a disk that may be written to
+    adopt SLOT disk|cd PATH     serve it, and take over the drive that another one left
+                                                                         -> "reply adopt 0 nbd0 ..."
+    reload SLOT                 have the machine look at it anew         -> "reply reload 0 - ..."
     mute                        from now on, answer no read: keep them   -> "muted"
+    hold BYTES                  the same, but only after having served so many more -> "holding"
+    fail                        from now on, answer reads with EIO       -> "failing"
+    heal                        and no longer                            -> "healed"
+    longest                     of the reads since the last time         -> "longest 131072"
+    leave                       hang up on the helper, but keep serving  -> "left"
     raw HEX                     send these bytes as a message
     fds N                       an attach of slot 0 with N descriptors
 
@@ -26,7 +35,8 @@ import threading
 
 REQUEST = struct.Struct(">IHHQQI")
 REPLY = struct.Struct(">IIQ")
-READ, DISC = 0, 2
+READ, WRITE, DISC = 0, 1, 2
+EIO = 5
 
 
 def say(*words):
@@ -36,11 +46,14 @@ def say(*words):
 class Server(threading.Thread):
     """NBD's transmission phase with simple replies, over one end of a socketpair."""
 
-    def __init__(self, end, path):
+    def __init__(self, end, path, writable):
         super().__init__(daemon=True)
         self.end = end
-        self.file = os.open(path, os.O_RDONLY)
+        self.file = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
         self.mute = False
+        self.fails = False
+        self.longest = 0
+        self.left = None  # bytes to serve until it goes mute
 
     def receive(self, count):
         data = b""
@@ -59,16 +72,30 @@ class Server(threading.Thread):
                 if kind == DISC:
                     say("disc")
                     continue
+                if self.left is not None and kind == READ:
+                    self.left -= length
+                    self.mute = self.left < 0
                 if self.mute:
                     if not held:
                         say("held")
                     held = True
                     continue
-                data = os.pread(self.file, length, offset) if kind == READ else b""
-                data += bytes(length - len(data)) if kind == READ else b""
-                self.end.sendall(REPLY.pack(0x67446698, 0, cookie) + data)
+                self.end.sendall(self.answer(kind, cookie, offset, length))
         except OSError:
             say("socket over")
+
+
+    def answer(self, kind, cookie, offset, length):
+        data = b""
+        if kind == WRITE:
+            os.pwrite(self.file, self.receive(length), offset)
+        elif kind == READ and self.fails:
+            return REPLY.pack(0x67446698, EIO, cookie)
+        elif kind == READ:
+            self.longest = max(self.longest, length)
+            data = os.pread(self.file, length, offset)
+            data += bytes(length - len(data))
+        return REPLY.pack(0x67446698, 0, cookie) + data
 
 
 class Client:
@@ -86,15 +113,36 @@ class Client:
         self.helper.sendmsg([message], ancillary)
         self.next += 1
 
-    def attach(self, slot, kind, path):
+    def present(self, name, number, slot, kind, path):
         ours, theirs = socket.socketpair()
-        self.server = Server(ours, path)
+        self.server = Server(ours, path, kind == "write")
         self.server.mute = kind == "mute"
         self.server.start()
         size = os.stat(path).st_size
-        body = struct.pack(">BB6xQ", kind == "cd", 1, size)
-        self.ask("attach", 1, int(slot), body, [theirs.fileno()])
+        body = struct.pack(">BB6xQ", kind == "cd", kind != "write", size)
+        self.ask(name, number, int(slot), body, [theirs.fileno()])
         theirs.close()
+
+    def attach(self, *what):
+        self.present("attach", 1, *what)
+
+    def adopt(self, *what):
+        self.present("adopt", 5, *what)
+
+    def hold(self, count):
+        self.server.left = int(count)
+        say("holding")
+
+    def reload(self, slot):
+        self.ask("reload", 6, int(slot), b"")
+
+    def leave(self):
+        self.helper.shutdown(socket.SHUT_RDWR)
+        say("left")
+
+    def longest(self):
+        say("longest", self.server.longest)
+        self.server.longest = 0
 
     def detach(self, slot, line):
         self.ask("detach", 2, int(slot), struct.pack(">B3x", line == "alive"))
@@ -124,6 +172,9 @@ class Client:
         if word == "mute":
             self.server.mute = True
             say("muted")
+        elif word in ("fail", "heal"):
+            self.server.fails = word == "fail"
+            say("failing" if word == "fail" else "healed")
         elif word == "raw":
             self.helper.send(bytes.fromhex(rest[0]))
         else:

@@ -5,78 +5,19 @@ part is played by helper_client.py, so that every test can be as late, mute or d
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from platterlab.bmc import VirtualBmc
-from platterlab.build import CHECKOUT
+from platterlab.helper import ISO, SOCKET, Client, start_helper
 
-ISO = Path("/usr/lib/grub-rescue/grub-rescue-cdrom.iso")
-BUILD = Path(os.environ.get("PLATTER_BUILD", CHECKOUT / "build"))
-HELPER = BUILD / "src/priv/platter-helper"
-CLIENT = CHECKOUT / "tests/lab/helper_client.py"
-SOCKET = "/run/helper-test/helper.sock"
-CONFIG = f"""
-[helper]
-socket = {SOCKET}
-state_dir = /run/helper-test
-user = 65534
-restart_grace = 0
-[slot 0]
-export = kernel
-[slot 1]
-export = kernel
-[slot 2]
-export = unix
-"""
 EJECT = """
 import fcntl, os, sys
 fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY | os.O_NONBLOCK), 0x5309)  # CDROMEJECT
 """
-
-
-class Client:
-    """helper_client.py in the guest."""
-
-    number = 0
-
-    def __init__(
-        self, bmc: VirtualBmc, wrapper: list[str] | None = None, socket: str = SOCKET
-    ) -> None:
-        Client.number += 1
-        self.bmc = bmc
-        self.fifo = f"/tmp/client-{Client.number}"
-        command = ["/usr/bin/python3", str(CLIENT), socket, self.fifo]
-        self.command = bmc.start([*(wrapper or []), *command])
-        self.wait("ready")
-
-    def say(self, line: str) -> None:
-        self.bmc.run(f"echo {line} >{self.fifo}")
-
-    def wait(self, pattern: str, timeout: float = 20) -> str:
-        return self.command.wait_for_output(rf"(?m)^({pattern})", timeout)
-
-    def attach(self, kind: str, path: Path | str = ISO, slot: int = 0) -> str:
-        """Attaches, and returns the machine's drive once it has a medium."""
-        self.say(f"attach {slot} {kind} {path}")
-        self.wait("reply attach 0 nbd")
-        return self.bmc.wait_for_disk(kind)
-
-    def kill(self) -> None:
-        self.command.signal(signal.SIGKILL)
-        self.command.wait()
-
-
-def start_helper(bmc: VirtualBmc, name: str = "helper-test"):
-    bmc.write_file(f"/run/{name}.conf", CONFIG.replace("helper-test", name))
-    helper = bmc.start([str(HELPER), "--config", f"/run/{name}.conf"])
-    helper.wait_for_output("listening on")
-    return helper
 
 
 @pytest.fixture
