@@ -2,16 +2,18 @@
 /*
  * Bytes over a stream socket, on the loop.
  *
- * Outs are written at once as far as the socket takes them; what is left waits in `queue` until it
- * takes more. All connections of a program read into one buffer, since they run on one thread and
- * the bytes are gone when `data` returns.
+ * Outs wait in `queue` for the loop's next turn, so that all that is sent in one turn (the parts of
+ * a reply, the replies to many requests) leaves by one call; what the socket does not take then
+ * waits until it takes more. All connections of a program read into one buffer, since they run on
+ * one thread and the bytes are gone when `data` returns.
  *
  * Who owns what: the outs are their sender's, lent from send to done. The socket closes when the
  * stream is freed, or once a goodbye has gone out, or when it fails.
  *
  * What always holds: `first_sent` bytes of the queue's first out have gone, and fewer than it has;
- * the loop watches for room exactly while the queue is not empty; no event is told once `quiet`.
- * `held` keeps the memory while a call on the stream is under way that a callback may free it in.
+ * while the queue is not empty, `soon` is set or the loop watches for room; no event is told once
+ * `quiet`. `held` keeps the memory while a call on the stream is under way that a callback may free
+ * it in.
  */
 #include "transport/unix.h"
 
@@ -33,6 +35,7 @@ struct unix_stream {
     struct stream stream;
     int fd; /* -1: closed */
     struct loop_fd *watch;
+    struct loop_later *soon;  /* sends what is queued */
     struct loop_later *later; /* tells of a failure that was met while sending */
     struct list queue;        /* of outs */
     size_t first_sent;
@@ -173,6 +176,15 @@ static void flush(struct unix_stream *u)
     watch(u);
 }
 
+static void send_queued(void *arg)
+{
+    struct unix_stream *u = arg;
+
+    hold(u);
+    flush(u);
+    let_go(u);
+}
+
 static void tell_closed(struct unix_stream *u, bool orderly, const char *reason)
 {
     if (u->quiet)
@@ -232,9 +244,9 @@ static void unix_send(struct stream *s, struct stream_out *out)
         out->done(out, u->error ? u->error : -ECANCELED);
     } else {
         list_append(&u->queue, &out->link);
-        /* With others before it, it goes when the socket has room again. */
+        /* With others before it, it goes when they do. */
         if (idle)
-            flush(u);
+            loop_later_set(u->soon);
     }
     let_go(u);
 }
@@ -266,6 +278,7 @@ static void unix_free(struct stream *s)
     u->quiet = true;
     close_socket(u);
     cancel_queue(u, -ECANCELED);
+    loop_later_free(u->soon);
     loop_later_free(u->later);
     u->freed = true;
     let_go(u);
@@ -293,6 +306,8 @@ int stream_unix_new(struct loop *loop, int take_fd, struct stream **out)
     u->want_data = true;
     list_init(&u->queue);
     r = flags < 0 || fcntl(take_fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+    if (r == 0)
+        r = loop_later_new(loop, send_queued, u, &u->soon);
     if (r == 0)
         r = loop_later_new(loop, tell_failed, u, &u->later);
     if (r == 0)

@@ -239,12 +239,31 @@ static void test_a_broken_line_is_told_later(void **state)
     stream_free(w->ends[1].stream);
     w->ends[1].stream = NULL;
     send_out(w, 0);
-    assert_int_equal(w->ends[0].failed, 1);
-    assert_false(w->ends[0].closed);
     send_out(w, 1);
-    assert_int_equal(w->ends[0].failed, 2);
+    assert_false(w->ends[0].closed);
     loop_run(w->loop);
+    assert_int_equal(w->ends[0].failed, 2);
     assert_true(w->ends[0].closed && !w->ends[0].orderly && w->ends[0].reason[0]);
+    end_world(w);
+}
+
+/* What is sent in one turn of the loop comes out of the other end by one read. */
+static void test_one_turn_is_one_call(void **state)
+{
+    struct world *w = new_world();
+    struct stream_out outs[20];
+
+    (void)state;
+    for (unsigned i = 0; i < 20; i++) {
+        outs[i] = (struct stream_out){.head_length = 3, .done = out_done};
+        memset(outs[i].head, (int)i, 3);
+        stream_send(w->ends[0].stream, &outs[i]);
+        assert_int_equal(w->ends[0].done, 0);
+    }
+    w->ends[1].on_data = FREE_IT;
+    loop_run(w->loop);
+    assert_int_equal(w->ends[0].done, 20);
+    assert_int_equal(w->ends[1].received, 20 * 3);
     end_world(w);
 }
 
@@ -278,6 +297,7 @@ int main(void)
         cmocka_unit_test(test_freeing_takes_back_what_is_queued),
         cmocka_unit_test(test_freed_from_inside),
         cmocka_unit_test(test_a_broken_line_is_told_later),
+        cmocka_unit_test(test_one_turn_is_one_call),
         cmocka_unit_test(test_no_data_while_unwanted),
     };
 
