@@ -29,7 +29,8 @@ struct source;
 struct source_info {
     uint64_t size;      /* of the image; at least 1 */
     uint32_t block_min; /* every offset and length must be a multiple; a power of two, 1 to 65536 */
-    uint32_t length_max;    /* the longest READ and WRITE it takes; a multiple of block_min */
+    uint32_t length_max;    /* the longest READ and WRITE it takes; a multiple of block_min, and at
+                               least 4096 or the whole image */
     unsigned in_flight_max; /* how many requests it may be asked at once; at least 1 */
     bool read_only;         /* if so, of the following only can_flush and can_extents may be true */
     bool can_flush;

@@ -15,8 +15,9 @@
 /* More pieces of information than the specification knows kinds. */
 #define INFO_COUNT_MAX 32
 
-/* A sector. Who takes less at once would have one read of the machine cut into millions. */
-#define MAXIMUM_LEAST 512
+/* A page, which the cache is made of. Nobody is known to take less at once, and who did would have
+ * one read of the machine cut into millions. */
+#define MAXIMUM_LEAST 4096
 
 static void say_option(struct nbd_client_event *event, uint32_t option, const void *data,
                        size_t length)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import BUILD, NOBODY, Platterd, Programs, free_port, write_config
+from harness import BUILD, NOBODY, Platterd, Programs, free_port, wait_until, write_config
+from relay import RELAY, Relay
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +47,31 @@ def platterd(programs, workdir):
         port = port or free_port()
         return Platterd(programs, port, write_config(workdir, port, **config), env)
     return start
+
+
+@pytest.fixture
+def far_end(programs, workdir):
+    """Starts nbdkit, listening on a unix socket; a function of its arguments."""
+    def start(*argv):
+        path = workdir / f"far-{len(programs.started)}.sock"
+        programs.start("nbdkit", ["nbdkit", "-f", "--exit-with-parent", "-U", path, *argv])
+        wait_until(path.is_socket, "nbdkit listens")
+        return path
+    return start
+
+
+@pytest.fixture
+def relay(programs, workdir, build):
+    """Starts the relay before a far end's socket. It ends first, for nbdkit waits for clients."""
+    started = []
+
+    def start(far_socket, *argv):
+        path = workdir / f"relay-{len(programs.started)}.sock"
+        program = programs.start(
+            "test-relay", [build / RELAY, "--connect", far_socket, "--listen", path, *argv])
+        started.append(program)
+        program.wait_for(r"ready nbd\+unix:")
+        return Relay(program, path)
+    yield start
+    for program in started:
+        program.stop()

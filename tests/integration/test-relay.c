@@ -83,7 +83,7 @@ static void source_ready(void *owner, const struct source_info *info)
             (unsigned long long)info->size, info->block_min, info->length_max, info->read_only,
             info->can_flush);
     relay->medium.size = info->size;
-    relay->medium.read_only = true;
+    relay->medium.read_only = info->read_only;
     engine_set_source(relay->engine, relay->source, info);
     relay->export_runs = true;
     export_start(relay->export, &relay->medium, relay->engine);
@@ -113,6 +113,9 @@ static void tell_counters(void *arg)
         uint64_t value;
     } rows[] = {
         {"reads", c.reads},
+        {"writes", c.writes},
+        {"bytes_written", c.bytes_written},
+        {"bytes_zero", c.bytes_zero},
         {"bytes_read", c.bytes_read},
         {"bytes_fetched", c.bytes_fetched},
         {"bytes_warmed", c.bytes_warmed},

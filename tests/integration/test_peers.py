@@ -17,51 +17,9 @@ import nbd
 import pytest
 
 from harness import wait_until
+from relay import RELAY
 
-RELAY = "tests/integration/test-relay"
 SIZE = 9_000_007  # not a multiple of anything
-
-
-class Relay:
-    """A running relay: where its drive is, and what it said."""
-
-    def __init__(self, program, path):
-        self.program, self.socket = program, path
-        self.uri = f"nbd+unix:///?socket={path}"
-
-    def connect(self, structured=True):
-        handle = nbd.NBD()
-        handle.set_request_structured_replies(structured)
-        handle.connect_uri(self.uri)
-        return handle
-
-
-@pytest.fixture
-def far_end(programs, workdir):
-    """Starts nbdkit, listening on a unix socket; a function of its arguments."""
-    def start(*argv):
-        path = workdir / f"far-{len(programs.started)}.sock"
-        programs.start("nbdkit", ["nbdkit", "-f", "--exit-with-parent", "-U", path, *argv])
-        wait_until(path.is_socket, "nbdkit listens")
-        return path
-    return start
-
-
-@pytest.fixture
-def relay(programs, workdir, build):
-    """Starts the relay before a far end's socket. It ends first, for nbdkit waits for clients."""
-    started = []
-
-    def start(far_socket, *argv):
-        path = workdir / f"relay-{len(programs.started)}.sock"
-        program = programs.start(
-            "test-relay", [build / RELAY, "--connect", far_socket, "--listen", path, *argv])
-        started.append(program)
-        program.wait_for(r"ready nbd\+unix:")
-        return Relay(program, path)
-    yield start
-    for program in started:
-        program.stop()
 
 
 @pytest.fixture
@@ -224,7 +182,7 @@ def error_of(call, *arguments, **named):
 
 @pytest.mark.parametrize("structured", [True, False])
 def test_what_cannot_be_done_is_refused_and_the_line_lives_on(structured, far_end, relay):
-    here = relay(far_end("memory", "1M"))
+    here = relay(far_end("-r", "memory", "1M"))
     handle = here.connect(structured)
     handle.set_strict_mode(0)
     assert error_of(handle.pwrite, b"x" * 70_000, 0) == errno.EPERM

@@ -224,7 +224,7 @@ LIE(lie_maximum_small)
 LIE(lie_maximum_tiny)
 {
     put_export(w, 65536, NBD_FLAG_HAS_FLAGS);
-    put_blocks(w, 1, 256, 511);
+    put_blocks(w, 1, 512, 4095);
     put_go(w);
 }
 LIE(lie_plain_empty)
@@ -440,7 +440,7 @@ static const struct row rows[] = {
     {"preferred block odd", STRUCTURED, lie_preferred_odd, REASON_BLOCKS},
     {"preferred below smallest", STRUCTURED, lie_preferred_small, REASON_BLOCKS},
     {"greatest below smallest", STRUCTURED, lie_maximum_small, REASON_BLOCKS},
-    {"greatest below a sector", STRUCTURED, lie_maximum_tiny,
+    {"greatest below a page", STRUCTURED, lie_maximum_tiny,
      "the far end takes reads of a few bytes only"},
     {"EXPORT_NAME, empty", PLAIN, lie_plain_empty, "the image is empty"},
     {"EXPORT_NAME, huge", PLAIN, lie_plain_huge, "the far end names a size that no image can have"},
