@@ -45,11 +45,14 @@ def test_a_client_that_does_not_read_holds_up_nobody_else(platterd):
         assert read and bytes(read[0]) == IMAGE[:2 << 20]
 
 
+MIDDLE = 4 << 20  # of the image: nobody looks there but a machine that reads it
+
+
 class Frozen(FarEnd):
-    """A page whose browser answers pings for it, while it answers no read."""
+    """A page whose browser answers pings for it, while it answers no more reads."""
 
     def reply_read(self, cookie, offset, length):
-        return b""
+        return b"" if offset >= MIDDLE else super().reply_read(cookie, offset, length)
 
 
 class Slow(FarEnd):
@@ -57,15 +60,17 @@ class Slow(FarEnd):
 
     def reply_read(self, cookie, offset, length):
         reply = super().reply_read(cookie, offset, length)
-        for at in range(0, len(reply), 128):
-            self.send(reply[at:at + 128])
+        if not offset <= MIDDLE < offset + length:
+            return reply
+        for at in range(0, len(reply), len(reply) // 32):
+            self.send(reply[at:at + len(reply) // 32])
             time.sleep(0.9)
         return b""
 
 
 def read_or_error(uri, length, results):
     try:
-        results.append(bytes(connect(uri).pread(length, 0)))
+        results.append(bytes(connect(uri).pread(length, MIDDLE)))
     except nbd.Error as error:
         results.append(error)
 
@@ -87,7 +92,7 @@ def test_a_frozen_page_is_given_up_and_a_slow_one_is_not(platterd):
         for reader in readers:
             reader.join(20)
         assert isinstance(results[0], nbd.Error)
-        assert slow_results == [IMAGE[:4096]]
+        assert slow_results == [IMAGE[MIDDLE:MIDDLE + 4096]]
 
 
 def test_a_stop_is_not_put_off(platterd):

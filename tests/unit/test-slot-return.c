@@ -296,6 +296,47 @@ static void test_one_page_differs(void **state)
     end_session();
 }
 
+/* Makes the other image one that differs in every page but those that a digest was taken of. */
+static void differ_beside_samples(void)
+{
+    json_t *record = json_load_file(record_path, 0, NULL);
+    const json_t *samples = json_object_get(record, "samples");
+
+    for (uint32_t i = 0; i < IMAGE_SIZE; i++)
+        other_image[i] = image[i] ^ 1;
+    for (size_t i = 0; i < json_array_size(samples); i++) {
+        json_int_t at = json_integer_value(json_object_get(json_array_get(samples, i), "at"));
+
+        memcpy(other_image + at, image + at, 4096);
+    }
+    json_decref(record);
+}
+
+/* What the machine has read already must be what it would read again. */
+static void test_the_cache_is_compared(void **state)
+{
+    (void)state;
+    serve();
+    for (uint64_t at = 0; at < IMAGE_SIZE; at += 4096) {
+        read_at(at);
+        assert_int_equal(reading.answers, 1);
+    }
+    differ_beside_samples();
+    far_lose(STREAM_CLOSE_FAILED, false);
+    settle();
+    come_back();
+    far->image = other_image;
+    far_ready();
+    settle();
+    assert_string_equal(slot_state(), "suspended");
+    assert_int_equal(far->closed_why, STREAM_CLOSE_OTHER);
+    come_back();
+    far_ready();
+    settle();
+    assert_string_equal(slot_state(), "serving");
+    end_session();
+}
+
 /* A far end that cannot show its image is not the same, and not another: it may try again. */
 static void test_unreadable_on_return(void **state)
 {
@@ -526,6 +567,7 @@ int main(void)
         TEST(test_tokens),
         TEST(test_offers_that_differ),
         TEST(test_one_page_differs),
+        TEST(test_the_cache_is_compared),
         TEST(test_unreadable_on_return),
         TEST(test_unreadable_at_first),
         TEST(test_broken_three_times),
