@@ -520,6 +520,19 @@ static void test_ends_while_waiting(void **state)
 
 /* ---- what is written may differ ---- */
 
+/* Whether the page at `offset` has a digest in the record. */
+static bool is_recorded(json_int_t offset)
+{
+    json_t *record = json_load_file(record_path, 0, NULL);
+    const json_t *samples = json_object_get(record, "samples");
+    bool found = false;
+
+    for (size_t i = 0; i < json_array_size(samples); i++)
+        found |= json_integer_value(json_object_get(json_array_get(samples, i), "at")) == offset;
+    json_decref(record);
+    return found;
+}
+
 static void test_writes_void_what_they_touch(void **state)
 {
     struct slot_offer later = offer;
@@ -542,8 +555,11 @@ static void test_writes_void_what_they_touch(void **state)
     write.complete = on_complete;
     memset(&reading, 0, sizeof reading);
     memcpy(image + 32768, bytes, sizeof bytes);
+    assert_true(is_recorded(32768));
     engine_submit(drive.engine, &write);
     assert_int_equal(reading.answers, 1);
+    assert_false(is_recorded(32768));
+    assert_true(is_recorded(0));
     far_lose(STREAM_CLOSE_FAILED, false);
     settle();
     later = (struct slot_offer){
