@@ -2,10 +2,11 @@
 /**
  * Serves a File that the person chose, and notices when it is no longer the file they chose.
  *
- * Reading a blob costs the same fixed time whether it gives 4 KiB or 256 KiB, and half as much a byte
- * in 8 MiB as in 2 MiB. So a read that jumps takes a small aligned extent of the file, and one that
+ * Reading a blob costs the same fixed time whether it gives 4 KiB or 256 KiB, and a third less a byte
+ * in 4 MiB than in 2 MiB. So a read that jumps takes a small aligned extent of the file, and one that
  * goes on where an extent ends takes the next, twice as long, and has the one after that read ahead.
- * The extents used last are kept. Misses on the same extent share one read.
+ * The extents used last are kept, with room for eight such readers at once. Misses on the same extent
+ * share one read.
  *
  * A file can change underneath. Browsers differ in how that shows: an error, an empty buffer with no
  * error, or nothing but another size or date. Every block read is checked for all of these, before
@@ -42,9 +43,9 @@ export class FileChangedError extends Error {
 export interface FileStoreOptions {
   /** Bytes read at least, and at a jump; extents are aligned to it. Default: 256 KiB. */
   minRead?: number;
-  /** Bytes read at most, where access is sequential: `minRead` times a power of two. Default: 8 MiB. */
+  /** Bytes read at most, where access is sequential: `minRead` times a power of two. Default: 4 MiB. */
   maxRead?: number;
-  /** Bytes kept. Default: 32 MiB. */
+  /** Bytes kept. Default: 64 MiB. */
   memory?: number;
   /** Called once, at the first sign that the file has changed. Reads fail from then on. */
   onChanged?: (error: FileChangedError) => void;
@@ -81,8 +82,8 @@ export class FileStore implements BlockStore {
     this.size = file.size;
     this.#date = file.lastModified;
     this.#minRead = options.minRead ?? 256 * KiB;
-    this.#maxRead = options.maxRead ?? 8 * MiB;
-    this.#memory = options.memory ?? 32 * MiB;
+    this.#maxRead = options.maxRead ?? 4 * MiB;
+    this.#memory = options.memory ?? 64 * MiB;
     this.#onChanged = options.onChanged;
   }
 
