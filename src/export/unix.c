@@ -112,6 +112,15 @@ static void unix_free(struct export *e)
     free(of(e));
 }
 
+/* A waiting client may have a descriptor now. */
+static void rested(void *arg)
+{
+    struct unix_export *u = arg;
+
+    loop_timer_stop(u->rest);
+    loop_fd_set(u->watch, LOOP_READ);
+}
+
 static void conn_closed(void *owner, struct nbd_conn *conn, bool by_client)
 {
     struct unix_export *u = owner;
@@ -121,6 +130,7 @@ static void conn_closed(void *owner, struct nbd_conn *conn, bool by_client)
         if (u->conns[i] == conn)
             u->conns[i] = NULL;
     }
+    rested(u);
 }
 
 static const struct nbd_conn_events conn_events = {.closed = conn_closed};
@@ -159,13 +169,6 @@ static void client_waits(void *arg, unsigned events)
         loop_fd_set(u->watch, 0);
         loop_timer_set(u->rest, REST_MS);
     }
-}
-
-static void rested(void *arg)
-{
-    struct unix_export *u = arg;
-
-    loop_fd_set(u->watch, LOOP_READ);
 }
 
 /* Whether some program answers behind the socket; any error but a refusal means "better not". */

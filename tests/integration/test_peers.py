@@ -8,6 +8,8 @@ import errno
 import hashlib
 import json
 import random
+import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -174,6 +176,36 @@ def test_holes_stay_holes(qemu_nbd, relay, image):
     assert bytes(plain.pread(5 << 20, 1 << 20)) == want[1 << 20:6 << 20]
 
 
+def test_holes_cost_no_payload(far_end, relay, programs, workdir):
+    """What base:allocation calls zero is never asked for; nbdkit counts what was."""
+    path, stats = workdir / "sparse", workdir / "stats"
+    noise = random.Random(3).randbytes(1 << 20)
+    with path.open("wb") as out:
+        for at in (0, 40 << 20):
+            out.seek(at)
+            out.write(noise)
+        out.truncate(96 << 20)
+    # A line, on which reads take their time, so that the answer about zeroes comes before most.
+    here = relay(far_end("-r", "--filter=stats", "--filter=delay", "file", path,
+                         f"statsfile={stats}", "delay-read=10ms"))
+    handle = here.connect()
+    for at in range(0, 96 << 20, 1 << 20):
+        want = noise if at in (0, 40 << 20) else bytes(1 << 20)
+        assert bytes(handle.pread(1 << 20, at)) == want
+    statuses = set()
+    handle.pread_structured(1 << 20, 70 << 20,
+                            lambda _data, _at, status, _error: statuses.add(status))
+    assert statuses == {nbd.READ_HOLE}
+    handle.shutdown()
+    assert here.counters()["bytes_zero"] >= 80 << 20
+    assert here.program.stop() == 0, here.program.text()
+    next(program for program in programs.started if program.name == "nbdkit").stop()
+    amount, unit = re.search(r"^read: \d+ ops, [\d.]+ s, ([\d.]+) (KiB|MiB),", stats.read_text(),
+                             re.MULTILINE).groups()
+    # The data, and what was read before the answers about zeroes had come.
+    assert 2 << 20 <= float(amount) * {"KiB": 1 << 10, "MiB": 1 << 20}[unit] < 12 << 20
+
+
 def error_of(call, *arguments, **named):
     with pytest.raises(nbd.Error) as raised:
         call(*arguments, **named)
@@ -304,6 +336,29 @@ def connected(here):
         return here.connect()
     except nbd.Error:
         return None
+
+
+def test_without_descriptors_it_rests(far_end, relay):
+    """A client that cannot be accepted waits, costs no processor time, and is served soon."""
+    here = relay(far_end("memory", "1M"))
+    first = here.connect()
+    limits = resource.prlimit(here.program.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(here.program.pid, resource.RLIMIT_NOFILE,
+                     (here.program.fd_count(), limits[1]))
+    waiting = socket.socket(socket.AF_UNIX)
+    waiting.connect(str(here.socket))
+    waiting.settimeout(0.7)
+    before = here.program.cpu_seconds()
+    with pytest.raises(TimeoutError):
+        waiting.recv(1)
+    assert here.program.cpu_seconds() - before < 0.3
+    first.pread(512, 0)
+    # Its descriptor is the other's.
+    first.shutdown()
+    waiting.settimeout(10)
+    assert waiting.recv(8, socket.MSG_WAITALL) == b"NBDMAGIC"
+    waiting.close()
+    assert here.program.stop() == 0, here.program.text()
 
 
 def test_clients_that_vanish_leave_nothing(far_end, relay):
