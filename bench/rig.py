@@ -20,6 +20,7 @@ from harness import BUILD, Platterd, Programs, free_port, wait_until, write_conf
 from result import NotMeasured  # noqa: E402
 from wan import Wan  # noqa: E402
 
+CACHE = 32 << 20  # bytes; what a slot has unless it is configured
 LINE_RATE = 100_000_000  # bits a second, of every row over a line
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -80,7 +81,8 @@ class Rig:
         socket = self.path("relay")
         program = self.programs.start(
             "relay", [BUILD / "tests/integration/test-relay", "--connect", far_socket,
-                      "--listen", socket, *argv])
+                      "--listen", socket,
+                      "--memory", str(CACHE), *argv])
         program.wait_for(r"ready nbd\+unix:")
         return Relay(program, socket)
 

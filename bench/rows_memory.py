@@ -10,10 +10,10 @@ from far_end import FarEnd
 from far_end_main import Noise
 from reader import MIB
 from result import Result
-from rig import Rig, say
+from rig import CACHE, Rig, say
 
 SLOTS = 4
-CACHE = 32 * MIB  # what a slot has unless it is configured
+
 IMAGE = 256 * MIB
 JUMPS = 400
 
