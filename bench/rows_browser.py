@@ -7,12 +7,11 @@ engine asked in the same run.
 """
 import json
 import re
-import subprocess
 import urllib.request
 
-from harness import BUILD
+from chromium import Chromium
 from result import NotMeasured, Peers, Result
-from rig import TOP, Rig, cpu_seconds, nbdcopy, need, say
+from rig import BUILD, TOP, Rig, cpu_seconds, nbdcopy, need, say
 
 SIZE = 256 << 20
 GIB = 1 << 30
@@ -20,35 +19,32 @@ HEAD = 28  # of a structured reply's one chunk of data
 
 
 class Browser:
-    """bench/browser.mjs, as a context."""
+    """One Chromium with two tabs: Platter's page, its file picked, and the bench's own."""
 
-    def __init__(self, url, file, sink, log):
-        self._argv = ["node", TOP / "bench/browser.mjs", "--url", url, "--file", file,
-                      "--sink", sink]
-        self._log = log
-        self._process = None
+    def __init__(self, chromium, url, file, sink):
+        self._chromium = chromium
+        self._page = chromium.open(url)
+        self._bare = chromium.open(sink)
+        chromium.pick(self._bare, "#file", file)
+        chromium.wait(self._page, "document.querySelector('#file') !== null")
+        chromium.pick(self._page, "#file", file)
+        chromium.click(self._page, "input[name=kind][value=disk]")
 
-    def __enter__(self):
-        with self._log.open("wb") as errors:
-            self._process = subprocess.Popen([str(word) for word in self._argv], text=True,
-                                             bufsize=1, stdin=subprocess.PIPE,
-                                             stdout=subprocess.PIPE, stderr=errors)
-        self._answer()
-        return self
+    def connect(self):
+        self._chromium.click(self._page, "button[type=submit]:enabled")
+        self._until("serving")
 
-    def __exit__(self, *_):
-        self._process.stdin.close()
-        self._process.wait(30)
+    def disconnect(self):
+        self._chromium.click(self._page, "#disconnect")
+        self._until("ended")
 
-    def _answer(self):
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the browser has gone: {self._log.read_text()[-2000:]}")
-        return json.loads(line)
+    def _until(self, state):
+        self._chromium.wait(self._page, "document.querySelector('platter-app').dataset.state"
+                            f" === '{state}'")
 
-    def do(self, *words):
-        self._process.stdin.write(" ".join(str(word) for word in words) + "\n")
-        return self._answer()
+    def send(self, count, message, from_file):
+        """Sends that many bytes in messages of that length; when all have left."""
+        self._chromium.evaluate(self._bare, f"send({count}, {message}, {json.dumps(from_file)})")
 
 
 def counters(daemon):
@@ -60,18 +56,19 @@ def served_once(browser, daemon):
     """Bytes per second through the drive, the mean length of what was asked for, and CPU seconds
     of platterd per GiB."""
     before = cpu_seconds(daemon.program.pid)
-    browser.do("connect")
+    browser.connect()
     seconds = nbdcopy(f"nbd+unix:///?socket={daemon.socket()}")
     told = counters(daemon)
-    browser.do("disconnect")
+    browser.disconnect()
     cost = (cpu_seconds(daemon.program.pid) - before) * GIB / SIZE
     asks = told.get("asks") or told["requests"]
     return SIZE / seconds, told.get("bytes_fetched", SIZE) // asks, cost
 
 
-def bare_once(browser, sink, message):
+def bare_once(browser, sink, message, from_file):
+    """Bytes per second into the program that drops them."""
     said = len(re.findall(r"dropped ", sink.text()))
-    browser.do("send", SIZE, message)
+    browser.send(SIZE, message, from_file)
     sink.wait_for(rf"(?s)(?:dropped .*){{{said + 1}}}")
     count, microseconds = re.findall(r"dropped (\d+) in (\d+)", sink.text())[-1]
     assert int(count) == SIZE, f"{count} bytes came of {SIZE}"
@@ -80,7 +77,7 @@ def bare_once(browser, sink, message):
 
 def browser(runs):
     """Through the export `unix` from Chromium's page, over a bare WebSocket from it."""
-    need("node", "chromium", "nbdcopy")
+    need("chromium", "nbdcopy")
     if not (TOP / "web/dist/index.html").exists():
         raise NotMeasured("the page is not built: run ./dev build")
     ratios, costs, peers = [], [], Peers()
@@ -89,17 +86,22 @@ def browser(runs):
         sink = rig.programs.start("sink", [BUILD / "bench/sink", TOP / "bench/page"])
         where = sink.wait_for(r"the page is at (http://\S+)")[1]
         daemon = rig.platterd()
-        driver = rig.enter(Browser(f"{daemon.url}/", image, where, rig.path("browser")))
+        chromium = rig.enter(Chromium(rig.path("chromium")))
+        driver = Browser(chromium, f"{daemon.url}/", image, where)
         for run in range(runs):
             ours, message, cost = served_once(driver, daemon)
-            bare = bare_once(driver, sink, message + HEAD)
+            bare = bare_once(driver, sink, message + HEAD, False)
+            filed = bare_once(driver, sink, message + HEAD, True)
             ratios.append(ours / bare)
             costs.append(cost)
             peers.add("platter MB/s", ours / 1e6)
             peers.add("bare WebSocket MB/s", bare / 1e6)
+            peers.add("bare WebSocket, from the file MB/s", filed / 1e6)
+            peers.add("of that", ours / filed)
             peers.add("KiB a message", message / 1024)
-            say(f"browser, run {run + 1}: {ours / 1e6:.0f} MB/s, bare {bare / 1e6:.0f} in messages "
-                f"of {message // 1024} KiB; {cost:.2f} CPU s/GiB")
+            say(f"browser, run {run + 1}: {ours / 1e6:.0f} MB/s, bare {bare / 1e6:.0f}, bare from "
+                f"the file {filed / 1e6:.0f} in messages of {message // 1024} KiB; "
+                f"{cost:.2f} CPU s/GiB")
     yield Result("loopback, Chromium", "of bare WebSocket", ratios, at_least=0.80,
                  peers=peers.medians())
     yield Result("cost, Chromium", "CPU s per GiB", costs)

@@ -1,21 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
-// One reused buffer, one message after the other, never more than 8 MiB queued: how Platter's page
-// sends, with nothing to read and nothing to answer.
+// One message after the other, never more than 8 MiB queued, as Platter's page sends; with nothing
+// to answer and nobody to wait for.
 const QUEUED_MAX = 8 << 20;
+const HEAD = 28; // before the data in each message, as in a reply
+const READ = 8 << 20;
 
-onmessage = ({ data: { bytes, message, url } }) => {
+onmessage = async ({ data: { bytes, message, file, url } }) => {
   const socket = new WebSocket(url, 'platter.media.1');
   const buffer = new Uint8Array(message).fill(165);
   let left = bytes;
   socket.onclose = ({ code }) => postMessage(left === 0 && code === 1000 ? 'sent' : `closed ${code}`);
-  const more = () => {
-    while (left > 0 && socket.bufferedAmount < QUEUED_MAX) {
-      const length = Math.min(left, message);
-      socket.send(buffer.subarray(0, length));
-      left -= length;
-    }
-    if (left > 0) setTimeout(more);
-    else socket.close(1000);
-  };
-  socket.onopen = more;
+  await new Promise((resolve) => {
+    socket.onopen = resolve;
+  });
+  const next = file ? fileReader(file) : (target) => target;
+  while (left > 0) {
+    while (socket.bufferedAmount >= QUEUED_MAX) await new Promise((resolve) => setTimeout(resolve));
+    const length = Math.min(left, message);
+    await next(buffer.subarray(Math.min(HEAD, length), length));
+    socket.send(buffer.subarray(0, length));
+    left -= length;
+  }
+  socket.close(1000);
 };
+
+/** Fills one target after the other from the file, over and over, and reads one block ahead. */
+function fileReader(file) {
+  let start = 0;
+  const read = () => {
+    const from = start < file.size ? start : 0;
+    start = from + READ;
+    return file.slice(from, start).arrayBuffer();
+  };
+  let ahead = read();
+  let block = new Uint8Array();
+  return async (target) => {
+    for (let at = 0; at < target.length; ) {
+      if (block.length === 0) {
+        block = new Uint8Array(await ahead);
+        ahead = read();
+      }
+      const part = block.subarray(0, target.length - at);
+      target.set(part, at);
+      block = block.subarray(part.length);
+      at += part.length;
+    }
+  };
+}
