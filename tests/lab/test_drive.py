@@ -116,6 +116,29 @@ def test_a_second_browser_finds_the_drive_in_use(bmc: VirtualBmc, platter: Platt
 
 
 @pytest.mark.parametrize("kind", ["disk", "cd"])
+def test_a_platterd_that_is_killed_and_comes_back(
+    bmc: VirtualBmc, platter: Platter, kind: str
+) -> None:
+    """The page comes back by itself, and the machine's read goes on to its end."""
+    wanted = hashlib.sha256(ISO.read_bytes()).hexdigest()
+    with Page(platter.url, ISO, kind) as page:
+        drive = plugged_in(page, bmc, kind)
+        bmc.mark_kernel_log(f"{kind}: killed")
+        reading = bmc.start(
+            f"for n in 1 2 3; do echo 3 >/proc/sys/vm/drop_caches; "
+            f"dd if={drive} bs=64k iflag=direct status=none | sha256sum; done"
+        )
+        reading.wait_for_output(wanted)
+        platter.kill_daemon()
+        platter.start_daemon()
+        page.forget()
+        page.wait_for_state("serving")
+        assert reading.wait(120).out.split()[::2] == [wanted] * 3
+        assert bmc.machine_complaints(f"{kind}: killed") == []
+        page.disconnect()
+
+
+@pytest.mark.parametrize("kind", ["disk", "cd"])
 def test_a_machine_boots_is_reset_and_boots_again(
     bmc: VirtualBmc, platter: Platter, machine: VirtualMachine, kind: str
 ) -> None:

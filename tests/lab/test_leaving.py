@@ -1,21 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """Leaving in every way there is. After each: no nbd connected, no gadget, no drive at the machine,
-no stuck task, within seconds; and the next session works."""
+no stuck task, within seconds; and the next session works. Who leaves without a word may come back:
+their drive waits, here for two seconds and then one more, or two for a platterd."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from page import Page
 
+from platterlab import platter as platter_parts
 from platterlab.bmc import VirtualBmc
 from platterlab.platter import Platter
 
 ISO = Path("/usr/lib/grub-rescue/grub-rescue-cdrom.iso")
 SESSIONS = int(os.environ.get("PLATTER_SOAK", "20"))
+
+
+@pytest.fixture(scope="module")
+def platter(bmc: VirtualBmc) -> Iterator[Platter]:
+    """Both programs, without much patience for a page that is lost."""
+    platter_parts.check_built()
+    made = Platter(bmc)
+    config = platter_parts.CONFIG.replace("restart_grace = 10", "restart_grace = 2")
+    made.install(config + "grace = 2\nkeep = 1\n")
+    made.start()
+    yield made
+    made.stop()
 
 
 class Session:
@@ -73,10 +87,13 @@ def stop_platterd(session: Session) -> None:
 
 def kill_platterd(session: Session) -> None:
     assert session.platter.daemon
-    session.bmc.run(["kill", "-9", str(session.platter.daemon.pid)])
-    session.page.wait_until_ended()
+    session.platter.kill_daemon()
+    session.bmc.run(f"test -e {session.drive}")
     session.bmc.wait_clean()
     session.platter.start_daemon()
+    # The page has tried to come back all the while, to a session that is no more.
+    ended = session.page.wait_until_ended()
+    assert ended["code"] == 4006, ended
 
 
 def kill_the_helper(session: Session) -> None:

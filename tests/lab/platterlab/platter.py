@@ -36,7 +36,7 @@ runtime_dir = /run/platter
 socket = /run/platter-helper/helper.sock
 state_dir = /run/platter-helper
 user = {_USER}
-restart_grace = 2
+restart_grace = 10
 
 [slot 0]
 name = Virtual drive
@@ -94,6 +94,12 @@ class Platter:
             "/opt/platter/platterd --config /tmp/platter.conf"
         )
         self.daemon.wait_for_output("the page is at")
+
+    def kill_daemon(self) -> None:
+        """SIGKILL, and waits until all it had open is closed."""
+        assert self.daemon
+        self._bmc.run(["kill", "-9", str(self.daemon.pid)])
+        self.daemon.wait()
 
     def stop(self) -> None:
         """Ends both in an orderly way."""
