@@ -180,7 +180,7 @@ struct engine {
     struct extents extents;
     struct source_request question; /* about extents; extents.asking says whether it is out */
     struct source_extent question_room[EXTENTS_ROOM];
-    uint64_t reading_at; /* where the machine reads now */
+    uint64_t looking_at; /* where zeroes would be good to know of: what is read or fetched ahead */
 
     struct readahead readahead;
     struct readahead_want ahead; /* what is left of the range being fetched */

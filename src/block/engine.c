@@ -162,7 +162,7 @@ static int begin_read(struct engine *e, struct request *r)
         e->counters.hits++;
     else
         e->counters.misses++;
-    e->reading_at = r->offset;
+    e->looking_at = r->offset;
     prefetch_read(e, r);
     return 0;
 }
@@ -229,8 +229,8 @@ static void pump(struct engine *e)
         admit_waiting(e);
         asks_send(e);
         writes_send(e);
-        holes_look(e, e->reading_at);
         prefetch_send(e);
+        holes_look(e, e->looking_at);
     } while (e->again || !list_is_empty(&e->through) || !list_is_empty(&e->answers));
     e->busy = 0;
 }

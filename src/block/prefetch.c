@@ -80,7 +80,7 @@ static bool has_ahead(struct engine *e)
     while (want->from >= want->to) {
         if (!readahead_next(&e->readahead, asks_length_max(e), want))
             return false;
-        holes_look(e, want->from);
+        e->looking_at = want->from;
         widen_want(e, &want->from, &want->to);
     }
     return true;
