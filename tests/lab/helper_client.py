@@ -84,7 +84,6 @@ class Server(threading.Thread):
         except OSError:
             say("socket over")
 
-
     def answer(self, kind, cookie, offset, length):
         data = b""
         if kind == WRITE:
