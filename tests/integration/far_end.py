@@ -61,6 +61,7 @@ class FarEnd:
     block_size = (1, 4096, 1 << 20)
     honest = True       # until it is used
     says_alive = False  # answers each word, as a page does
+    try_limit = 10      # seconds to open it in
 
     def __init__(self, port, image, slot=0, kind="disk", name="test.img", address="127.0.0.1",
                  **query):
@@ -68,7 +69,7 @@ class FarEnd:
         self.image = Bytes(image) if isinstance(image, bytes) else image
         more = "".join(f"&{key}={value}" for key, value in query.items())
         self.socket = WebSocket(port, f"/api/slots/{slot}/media?kind={kind}&name={name}{more}",
-                                address)
+                                address, timeout=self.try_limit)
         assert self.socket.status == 101, (self.socket.status, self.socket.body)
         self.socket.socket.settimeout(60)  # wait_closed() watches the time
         self.structured = False

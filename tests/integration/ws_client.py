@@ -129,8 +129,8 @@ class WebSocket(Raw):
     """A WebSocket of the media kind."""
 
     def __init__(self, port, path="/api/slots/0/media?kind=disk&name=x", address="127.0.0.1",
-                 tail=b"", **changes):
-        super().__init__(port, address)
+                 tail=b"", timeout=10, **changes):
+        super().__init__(port, address, timeout)
         host = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         self.send(upgrade(host, path, **changes) + tail)
         self.status, self.headers, self.body = response(self)

@@ -16,6 +16,7 @@ import pytest
 
 from platterlab import platter as platter_parts
 from platterlab.bmc import VirtualBmc
+from platterlab.chance import SEED
 from platterlab.errors import LabUnavailable
 from platterlab.machine import VirtualMachine
 from platterlab.net import TapNetwork
@@ -77,3 +78,8 @@ def pytest_runtest_makereport(item, call):
         for name, value in getattr(item, "funcargs", {}).items():
             if isinstance(value, (VirtualBmc, VirtualMachine, Platter)):
                 report.sections.append((f"lab: {name}", value.diagnosis()))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Also with -q, and above all when something failed."""
+    terminalreporter.write_line(f"the lab's chance: PLATTER_SEED={SEED}")

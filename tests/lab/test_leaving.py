@@ -5,7 +5,6 @@ their drive waits, here for two seconds and then one more, or two for a platterd
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,10 +13,11 @@ from page import Page
 
 from platterlab import platter as platter_parts
 from platterlab.bmc import VirtualBmc
+from platterlab.chance import LONG
 from platterlab.platter import Platter
 
 ISO = Path("/usr/lib/grub-rescue/grub-rescue-cdrom.iso")
-SESSIONS = int(os.environ.get("PLATTER_SOAK", "20"))
+SESSIONS = 200 if LONG else 20
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,7 @@ def lab():
     built = builds.build("plain")
     if built.outcome != "passed":
         return [built]
-    return stage.pytest("lab", "tests/lab", "build", timeout=1500)
+    return stage.pytest("lab", "tests/lab", "build", timeout=2400)
 
 
 def demo():

@@ -191,7 +191,7 @@ class VirtualBmc:
         """The lines in which the machine's side noticed something, after the mark `since`."""
         lines = self.kernel_log()
         mark = max(n for n, line in enumerate(lines) if line == f"lab: {since}")
-        return [line for line in lines[mark + 1 :] if _COMPLAINT.search(line)]
+        return [line for line in lines[mark + 1 :] if _COMPLAINT.search(line) and "nbd" not in line]
 
     def diagnosis(self) -> str:
         """What one wants to see when a test has failed."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -117,6 +118,16 @@ class Platter:
         """What the daemon says of one slot."""
         with urllib.request.urlopen(f"{self.url}api/slots", timeout=20) as answer:
             return json.load(answer)["slots"][slot]
+
+    def end(self, slot: int = 0) -> None:
+        """Ends a slot's session at the device's side, if it has one."""
+        url = f"{self.url}api/slots/{slot}/end"
+        post = urllib.request.Request(url, method="POST", headers={"Origin": self.url.rstrip("/")})
+        try:
+            urllib.request.urlopen(post, timeout=20).close()
+        except urllib.error.HTTPError as refused:
+            if refused.code != 409:  # it has none
+                raise
 
     def footprint(self) -> dict[str, tuple[int, int]]:
         """For each program and its workers: (descriptors open, resident KiB)."""
