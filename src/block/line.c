@@ -45,7 +45,7 @@
 /* A window by time and not by round trip: this many microseconds of the rate, within bounds. */
 #define FLOOR_TIME 10000u
 #define FLOOR_MIN  ((uint64_t)128 << 10)
-#define FLOOR_MAX  ((uint64_t)2 << 20)
+#define FLOOR_MAX  ((uint64_t)8 << 20)
 
 #define SECOND      1000000u
 #define BASE_MAX    (60u * SECOND)
