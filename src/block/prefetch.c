@@ -136,7 +136,8 @@ static bool fetch(struct engine *e, uint64_t *from, uint64_t to, enum ask_kind k
 
 void prefetch_send(struct engine *e)
 {
-    while (asks_leave_room(e)) {
+    /* A read that waits for a place in the cache is not to find it taken by a guess. */
+    while (list_is_empty(&e->waiting) && asks_leave_room(e)) {
         if (has_ahead(e)) {
             if (!fetch(e, &e->ahead.from, e->ahead.to, ASK_AHEAD))
                 prefetch_stop(e);
