@@ -42,6 +42,7 @@ struct read {
     uint64_t from, to;     /* bytes of the medium, as asked */
     struct list asks;      /* that only this read has asked for */
     int error;
+    bool ended;       /* an edge stays after its end, for its write to copy from */
     unsigned missing; /* spans that wait */
     unsigned span_count;
     struct read_span spans[];

@@ -4,8 +4,9 @@
  * those known not to be worth the question again; what lies between is unknown.
  *
  * One question is under way at a time, about a large range, so that a medium of many GiB costs
- * few. It is put before read-ahead comes near the end of what is known. A write forgets its range,
- * and spoils the question that covers it: whether its answer is older cannot be told.
+ * few. It is put before read-ahead comes near the end of what is known. A range that is written to
+ * is not asked about again, since servers with a cache before the image may call it a hole until
+ * the next flush; and a write spoils the question that covers it.
  *
  * What always holds: the ranges are in order, none is empty, none touches another of its kind, and
  * all lie within the medium.
@@ -17,6 +18,8 @@
 #define QUESTION_MAX ((uint64_t)64 << 20)
 /* This far beyond a position is to be known. */
 #define AHEAD ((uint64_t)32 << 20)
+/* The map is to have room for the ranges of so many answers. */
+#define ANSWERS_KEPT 16
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
 {
@@ -88,6 +91,7 @@ static void erase(struct extents *e, uint64_t from, uint64_t to)
         e->ranges[first].from = to;
 }
 
+/* A medium in more pieces than fit is not worth the questions: one would chase the other. */
 static void forget_oldest(struct extents *e)
 {
     unsigned oldest = 0;
@@ -96,6 +100,8 @@ static void forget_oldest(struct extents *e)
         if (e->ranges[i].age < e->ranges[oldest].age)
             oldest = i;
     }
+    if (e->ranges[oldest].age + ANSWERS_KEPT > e->answers)
+        e->off = true;
     remove_ranges(e, oldest, 1);
 }
 
@@ -178,6 +184,8 @@ uint64_t extents_run(const struct extents *e, uint64_t from, uint64_t to, bool *
 void extents_forget(struct extents *e, uint64_t from, uint64_t to)
 {
     erase(e, from, to);
+    if (!e->off)
+        add(e, from, to, false);
     if (e->asking && from < e->asked_to && to > e->asked_from)
         e->spoilt = true;
 }

@@ -59,7 +59,7 @@ void extents_answered(struct extents *e, int error, const struct source_extent *
 /* How many bytes from `from` on, and before `to`, are alike; *zero: they are known to be zero. */
 uint64_t extents_run(const struct extents *e, uint64_t from, uint64_t to, bool *zero);
 
-/* This range is written to, or trimmed. */
+/* This range is written to, or trimmed: it counts as data from now on. */
 void extents_forget(struct extents *e, uint64_t from, uint64_t to);
 
 #endif

@@ -28,6 +28,7 @@ static void question_answered(struct source_request *request, int error)
     engine_leave(e);
 }
 
+/* The source's last place is left to whatever this was called on the way to. */
 void holes_look(struct engine *e, uint64_t position)
 {
     struct source_request *question = &e->question;
@@ -35,7 +36,7 @@ void holes_look(struct engine *e, uint64_t position)
     uint32_t length;
 
     if (!e->source || !e->info.can_extents || e->log.replaying > 0 ||
-        e->counters.asks_in_flight >= e->info.in_flight_max ||
+        e->counters.asks_in_flight + 1 >= e->info.in_flight_max ||
         !extents_ask(&e->extents, position, &offset, &length))
         return;
     /* None is under way, so the struct is free. */

@@ -136,7 +136,8 @@ void reads_replan(struct engine *e)
     list_for_each (it, &e->reads) {
         struct read *read = list_entry(it, struct read, link);
 
-        if (read->missing > 0 && list_is_empty(&read->through) && !asks_demand(e, read))
+        if (read->missing > 0 && !read->ended && list_is_empty(&read->through) &&
+            !asks_demand(e, read))
             reads_note_end(e, read, -ENOMEM);
     }
 }
@@ -156,7 +157,7 @@ bool reads_touch(const struct engine *e, uint64_t from, uint64_t to)
 
 void reads_note_end(struct engine *e, struct read *read, int error)
 {
-    if (!list_is_empty(&read->through))
+    if (read->ended || !list_is_empty(&read->through))
         return;
     read->error = error;
     list_append(&e->through, &read->through);
@@ -187,6 +188,7 @@ static void finish(struct engine *e, struct read *read)
     struct request *request = read->request;
     int error = read->error;
 
+    read->ended = true;
     if (error) {
         unpin_spans(e, read);
         asks_abandon(e, read);
