@@ -55,6 +55,18 @@ def unit():
                                 build / "meson-logs" / "testlog.junit.xml")]
 
 
+def sim():
+    """A million steps of slots and engines in a world of faults."""
+    built = builds.build("asan")
+    if built.outcome != "passed":
+        return [built]
+    return [built,
+            stage.check("sim: a million steps",
+                        [TOP / "build-asan/tests/sim/sim", "--seed", "1", "--lives", "26"],
+                        env={"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=1",
+                             "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"})]
+
+
 def integration():
     """The programs of build-asan/ against real sockets and independent peers."""
     built = builds.build("asan")
@@ -80,7 +92,7 @@ def demo():
                         env={"PLATTER_BUILD": str(TOP / "build")}, timeout=300)]
 
 
-STAGES = [setup, gcc, clang, lint.lint, web, unit, fuzz.brief, integration, lab, demo]
+STAGES = [setup, gcc, clang, lint.lint, web, unit, fuzz.brief, sim, integration, lab, demo]
 NAMES = {("fuzz" if one is fuzz.brief else one.__name__): one for one in STAGES}
 
 
