@@ -9,6 +9,7 @@ exit status says whether all went well; what the time did not suffice for is nam
 import argparse
 import collections
 import os
+import random
 import secrets
 import sys
 import time
@@ -35,6 +36,15 @@ def outages(name, chosen, timeout):
     return lambda seed, left: lab(name, "test_outages.py", chosen, seed, timeout)
 
 
+def simulation(seed, left):
+    """Life after life; its seeds count on from the first, so rounds must not begin side by side."""
+    program = TOP / "build-asan/tests/sim/sim"
+    seconds = int(max(10, min(SHARE, left)))
+    first = random.Random(seed).randrange(1 << 31)
+    return [stage.check("soak sim", [program, "--seed", str(first), "--seconds", str(seconds)],
+                        timeout=seconds + 300)]
+
+
 def fuzzers(seed, left):
     """All fuzz targets, from what earlier runs have found."""
     build = TOP / "build-fuzz"
@@ -45,6 +55,7 @@ def fuzzers(seed, left):
 
 # name: (what it is, the builds it needs, what runs it with a seed and the seconds that are left)
 PARTS = {
+    "sim": ("slots and engines in a simulated world of faults", ["asan"], simulation),
     "fuzz": ("the decoders, fuzzed", ["fuzz"], fuzzers),
     "kills": ("ten platterds killed while the machine reads", ["plain"],
               outages("kills", "killed", 1200)),
