@@ -4,8 +4,9 @@
  *
  * Sending. libwebsockets wants room before a message for its header, so bytes are copied from the
  * outs into one bounded chunk and the chunk is a message; the far end knows that message boundaries
- * mean nothing. What goes this way is small (requests), so the copy costs nothing that counts. Text
- * messages remember after how many outs they were told, and go out at that place.
+ * mean nothing. What goes this way is requests, and the data of writes; the images that are read
+ * come the other way. Text messages remember after how many outs they were told, and go out at that
+ * place.
  *
  * Receiving. Pieces go up as libwebsockets gives them, from the buffer it has read them into;
  * nothing is ever put together. A far end that is held back for longer than web.c's keepalive
