@@ -5,8 +5,8 @@
  * A write begins when no earlier request that touches its range is open, reads until they are
  * *released* (their segments are the cache's memory), and no ask for its pages is out. From then on
  * it holds its range, in whole units: what touches it later waits until the far end has answered.
- * So the cached pages of the range can be dropped at the beginning, and nobody can see it half
- * done.
+ * So nobody can see it half done, and the cached pages of the range, which its edges are copied
+ * from, are dropped at the end.
  *
  * What does not begin or end on the source's blocks is written with its neighbours: the blocks at
  * its edges are read first, through the cache, and stay pinned until they have been copied.
@@ -61,8 +61,10 @@ static void free_write(struct engine *e, struct write *write)
     free(write);
 }
 
+/* What was cached of the range is of the past. */
 static void end_write(struct engine *e, struct write *write)
 {
+    cache_drop(e->cache, write->from, write->to);
     extents_forget(&e->extents, write->from, write->to);
     if (write->request) {
         write->request->write = NULL;
@@ -125,20 +127,13 @@ void writes_abandon(struct engine *e, struct write *write)
 
 /* ---- the beginning ---- */
 
-/* What was cached of the range is of the past from here on. */
-static void start(struct engine *e, const struct write *write)
-{
-    cache_drop(e->cache, write->from, write->to);
-    extents_forget(&e->extents, write->from, write->to);
-}
-
 void writes_edge_done(struct engine *e, struct write *write, struct read *edge)
 {
     write->edges_missing--;
     if (edge->error && !write->error)
         write->error = edge->error;
     if (write->edges_missing == 0 && write->request && !write->error)
-        start(e, write);
+        extents_forget(&e->extents, write->from, write->to);
     end_if_done(e, write);
 }
 
@@ -210,7 +205,7 @@ int writes_begin(struct engine *e, struct request *r)
     r->write = write;
     list_append(&e->writes, &write->link);
     if (write->edges_missing == 0)
-        start(e, write);
+        extents_forget(&e->extents, write->from, write->to);
     if (write->at >= write->end)
         end_if_done(e, write);
     return 0;

@@ -121,6 +121,53 @@ static void test_edges(void **state)
     world_free(w);
 }
 
+static void expect_disk(const struct world *w)
+{
+    for (uint64_t at = 0; at < w->info.size; at++) {
+        if (w->disk[at] != w->model[at] && !w->unknown[at])
+            fail_msg("byte %llu is wrong", (unsigned long long)at);
+    }
+}
+
+/* The edges of a write that has no room in the log yet stay what they are, whatever comes into
+ * the rest of their block meanwhile. */
+static void edges_wait_for_room(bool edge_is_hole)
+{
+    struct world *w = writable();
+    uint64_t hole = edge_is_hole ? MIDDLE : MIDDLE + 8192;
+
+    memset(w->disk + hole, 0, 8192);
+    memset(w->model + hole, 0, 8192);
+    w->info.block_min = 8192;
+    world_connect(w);
+    world_ask(w, 0, REQUEST_WRITE, MIDDLE - MIB, MIB); /* all that the log takes */
+    while (!w->asked[0].answered)
+        world_answer(w, world_held(w, 0), 0);
+    world_ask(w, 1, REQUEST_WRITE, MIDDLE + 100, 50);
+    w->holes = edge_is_hole;
+    while (world_held(w, 0)->op == SOURCE_READ)
+        world_answer(w, world_held(w, 0), 0);
+    assert_int_equal(world_held(w, 0)->op, SOURCE_FLUSH); /* for room */
+    world_ask(w, 2, REQUEST_READ, MIDDLE + 8192, 8192);
+    w->holes = !edge_is_hole;
+    world_answer(w, world_held(w, w->held_count - 1), 0);
+    assert_int_equal(w->asked[2].answered, 1);
+    w->holes = false;
+    world_answer_all(w, 0);
+    assert_int_equal(w->asked[1].error, 0);
+    expect_disk(w);
+    world_ask(w, 3, REQUEST_READ, MIDDLE, 16384);
+    world_answer_all(w, 0);
+    world_free(w);
+}
+
+static void test_edges_wait_for_room(void **state)
+{
+    (void)state;
+    edges_wait_for_room(false);
+    edges_wait_for_room(true);
+}
+
 static void test_an_edge_that_cannot_be_read(void **state)
 {
     struct world *w = writable();
@@ -202,6 +249,7 @@ int main(void)
         cmocka_unit_test(test_a_write_waits_for_readers),
         cmocka_unit_test(test_what_the_far_end_lacks),
         cmocka_unit_test(test_edges),
+        cmocka_unit_test(test_edges_wait_for_room),
         cmocka_unit_test(test_an_edge_that_cannot_be_read),
         cmocka_unit_test(test_the_log_is_bounded),
         cmocka_unit_test(test_many_small_pieces),
