@@ -287,12 +287,34 @@ void engine_free(struct engine *e)
     free(e);
 }
 
+static uint32_t unit_of(const struct source_info *info)
+{
+    return info->block_min > CACHE_PAGE ? info->block_min : CACHE_PAGE;
+}
+
+/* Pieces of a write are at most a block of the cache long. */
+static bool takes_writes(const struct source_info *before, const struct source_info *info)
+{
+    return !info->read_only && info->block_min == before->block_min &&
+           (info->length_max >= before->length_max || info->length_max >= CACHE_BLOCK) &&
+           info->can_flush >= before->can_flush && info->can_fua >= before->can_fua &&
+           info->can_trim >= before->can_trim && info->can_write_zeroes >= before->can_write_zeroes;
+}
+
+bool engine_takes(const struct engine *e, const struct source_info *info)
+{
+    if (!e->has_info)
+        return true;
+    return info->size == e->info.size && unit_of(info) <= e->unit &&
+           (e->info.read_only || takes_writes(&e->info, info));
+}
+
 void engine_set_source(struct engine *e, struct source *source, const struct source_info *info)
 {
     engine_enter(e);
     e->source = source;
     e->info = *info;
-    e->unit = info->block_min > CACHE_PAGE ? info->block_min : CACHE_PAGE;
+    e->unit = unit_of(info);
     e->failed = 0;
     line_init(&e->asks.line);
     if (!e->has_info)

@@ -52,11 +52,19 @@ void engine_free(struct engine *engine);
 /*
  * Gives the engine a source, with what it said of itself: its first one, or, after engine_suspend()
  * or engine_fail(), the one that came back with the same medium. It stays its owner's. All that the
- * former one was asked must have been completed (source_free() does it). Requests that wait are
+ * former one was asked must have been completed (source_free() does it), and engine_takes() must
+ * allow it. Requests that wait are
  * asked at once, those first that the former one was asked already.
  */
 void engine_set_source(struct engine *engine, struct source *source,
                        const struct source_info *info);
+
+/*
+ * Whether a source that says this of itself can take over from the one before. What has been begun
+ * is in the former's blocks and by its abilities: what was written and is not safe must be taken
+ * again as it stands, and pages lie in the cache in whole blocks. A first source always can.
+ */
+bool engine_takes(const struct engine *engine, const struct source_info *info);
 
 /*
  * The source is gone, or about to go: it is not asked again. Requests wait for the next one, up to

@@ -279,6 +279,11 @@ static void compare_medium(struct slot *slot)
                  "The image cannot be written to any more: allow that, or end the drive's session "
                  "first.");
         differ(slot);
+    } else if (!engine_takes(slot->engine, info)) {
+        snprintf(far->difference, sizeof far->difference,
+                 "The image is served on other terms than before (block sizes, or what may be "
+                 "written): serve it as it was, or end the drive's session first.");
+        differ(slot);
     } else {
         examine(slot, false);
     }

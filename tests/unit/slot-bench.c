@@ -111,15 +111,18 @@ int peer_new(struct loop *l, struct stream *stream, const struct source_events *
     return 0;
 }
 
+void far_ready_as(const struct source_info *info)
+{
+    far->base.events->ready(far->base.owner, info);
+}
+
 void far_ready_with(uint64_t size, bool read_only)
 {
-    struct source_info info = {.size = size,
-                               .block_min = 1,
-                               .length_max = 1 << 20,
-                               .in_flight_max = 4,
-                               .read_only = read_only};
-
-    far->base.events->ready(far->base.owner, &info);
+    far_ready_as(&(struct source_info){.size = size,
+                                       .block_min = 1,
+                                       .length_max = 1 << 20,
+                                       .in_flight_max = 4,
+                                       .read_only = read_only});
 }
 
 void far_ready(void)

@@ -71,6 +71,7 @@ extern const struct slot_offer offer;
 /* Answers all that is held. */
 void far_answer(struct far *f, int error);
 /* The handshake of the last far end is done. */
+void far_ready_as(const struct source_info *info);
 void far_ready_with(uint64_t size, bool read_only);
 void far_ready(void);
 /* The last far end is lost. */

@@ -35,6 +35,49 @@ static void test_reads_are_asked_again(void **state)
     world_free(w);
 }
 
+/* Who may take over: the same blocks, or smaller ones where nothing is written; at least the same
+ * abilities. */
+static void test_terms(void **state)
+{
+    struct world *w = world_new(4 * MIB, 4 * MIB);
+    struct source_info info;
+
+    (void)state;
+    w->info.block_min = 8192;
+    assert_true(engine_takes(w->engine, &w->info));
+    world_connect(w);
+    info = w->info;
+    assert_true(engine_takes(w->engine, &info));
+    info.block_min = 512;
+    info.length_max = 4096;
+    info.can_flush = false;
+    info.can_extents = true;
+    assert_true(engine_takes(w->engine, &info));
+    info.block_min = 16384;
+    assert_false(engine_takes(w->engine, &info));
+    info = w->info;
+    info.size -= 8192;
+    assert_false(engine_takes(w->engine, &info));
+    world_free(w);
+
+    w = world_new(4 * MIB, 4 * MIB);
+    world_make_disk(w);
+    w->info.block_min = 512;
+    world_connect(w);
+    for (unsigned i = 0; i < 9; i++) {
+        info = w->info;
+        info.length_max = i == 0 ? 64 * KIB : i == 1 ? 4096 : MIB;
+        info.block_min = i == 2 ? 1 : i == 3 ? 4096 : 512;
+        info.read_only = i == 4;
+        info.can_flush = i != 5;
+        info.can_fua = i != 6;
+        info.can_trim = i != 7;
+        info.can_write_zeroes = i != 8;
+        assert_int_equal(engine_takes(w->engine, &info), i == 0);
+    }
+    world_free(w);
+}
+
 /* A request is answered by its limit, and what comes for it later does no harm. */
 static void test_limit(void **state)
 {
@@ -259,6 +302,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reads_are_asked_again),
+        cmocka_unit_test(test_terms),
         cmocka_unit_test(test_limit),
         cmocka_unit_test(test_limit_without_any_source),
         cmocka_unit_test(test_fail_answers_all_until_the_next_source),
