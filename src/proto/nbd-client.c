@@ -139,6 +139,11 @@ int nbd_client_ask(struct nbd_client *c, const struct nbd_ask *ask, uint8_t out[
     return (int)nbd_inflight_index(&c->table, slot);
 }
 
+void nbd_client_keep(struct nbd_client *c, unsigned slot, bool kept)
+{
+    c->table.slots[slot].kept = kept;
+}
+
 size_t nbd_client_goodbye(struct nbd_client *c, uint8_t out[NBD_REQUEST_SIZE])
 {
     struct bytes_writer w = bytes_writer(out, NBD_REQUEST_SIZE);

@@ -34,7 +34,8 @@ struct nbd_client_event {
     enum nbd_client_event_kind kind;
     uint8_t say[NBD_CLIENT_SAY_MAX];
     size_t say_length;
-    unsigned slot;   /* EXTENT, DONE: as nbd_client_ask() returned it; after DONE it is free */
+    unsigned slot;   /* EXTENT, DONE: as nbd_client_ask() returned it; after DONE it is free,
+                        but for nbd_client_keep() */
     int error;       /* DONE: 0 or -errno */
     uint32_t holes;  /* DONE: bytes the server said are zero, without sending them */
     uint32_t copied; /* DONE: bytes copied into the asker's memory */
@@ -123,6 +124,9 @@ ssize_t nbd_client_feed(struct nbd_client *c, const uint8_t *bytes, size_t lengt
  * outside of transmission. A WRITE's data, `length` bytes, are to be sent right after its bytes.
  */
 int nbd_client_ask(struct nbd_client *c, const struct nbd_ask *ask, uint8_t out[NBD_REQUEST_SIZE]);
+
+/* On DONE: the slot is not used again while it is kept. */
+void nbd_client_keep(struct nbd_client *c, unsigned slot, bool kept);
 
 /*
  * The words that end the session properly from where it stands: NBD_CMD_DISC, NBD_OPT_ABORT, or

@@ -21,7 +21,7 @@ struct nbd_inflight *nbd_inflight_add(struct nbd_inflight_table *table)
     for (unsigned i = 0; i < NBD_INFLIGHT_MAX; i++) {
         struct nbd_inflight *slot = &table->slots[i];
 
-        if (slot->used)
+        if (slot->used || slot->kept)
             continue;
         memset(slot, 0, sizeof *slot);
         slot->used = true;

@@ -27,6 +27,7 @@ struct nbd_range {
 
 struct nbd_inflight {
     bool used;
+    bool kept;     /* not to be used again yet */
     uint16_t type; /* NBD_CMD_... */
     uint64_t cookie;
     uint64_t offset;

@@ -8,8 +8,9 @@
  *
  * Who owns what: the stream is the peer's. A source_request is its submitter's, lent from submit to
  * complete; while lent, its slot (the machine's index) points to it. The outs lie in the peer, one
- * a slot, since a slot is used again only when its request has left: an answer that comes before
- * that was made up, and breaks the protocol.
+ * a slot, since a slot is used again only when its request has left. An answer that comes before
+ * that was made up, and breaks the protocol; but a server may refuse a write by its head alone, and
+ * that write is complete when its bytes have left.
  *
  * What always holds: the stream refers to nothing of a request that is complete, so a loss frees
  * the stream first. `lost` and source_free() end everything; after either, the peer is touched no
@@ -52,8 +53,10 @@
 struct peer;
 
 struct peer_slot {
+    struct peer *peer;
     struct stream_out out;
     bool leaving; /* the request is still on its way out */
+    int refused;  /* -errno of a write that was, while it was leaving; 0 */
     struct source_request *request;
 };
 
@@ -88,9 +91,17 @@ static void word_sent(struct stream_out *out, int error)
 static void request_sent(struct stream_out *out, int error)
 {
     struct peer_slot *slot = list_entry(out, struct peer_slot, out);
+    struct peer *p = slot->peer;
+    struct source_request *request = slot->request;
 
     (void)error;
     slot->leaving = false;
+    /* What the stream drops as it goes is lost with all the others. */
+    if (!slot->refused || p->lost)
+        return;
+    slot->request = NULL;
+    nbd_client_keep(&p->client, (unsigned)(slot - p->slots), false);
+    request->complete(request, slot->refused);
 }
 
 static void say(struct peer *p, const uint8_t *bytes, size_t length)
@@ -211,7 +222,9 @@ static bool take_answer(struct peer *p, const struct nbd_client_event *event)
     struct peer_slot *slot = &p->slots[event->slot];
     struct source_request *request = slot->request;
 
-    if (slot->leaving) {
+    bool is_refusal = event->error && request->op == SOURCE_WRITE;
+
+    if (slot->leaving && !is_refusal) {
         give_up(p, STREAM_CLOSE_PROTOCOL, "the far end answered a request before it was sent");
         return false;
     }
@@ -222,9 +235,14 @@ static bool take_answer(struct peer *p, const struct nbd_client_event *event)
         return false;
     }
     take_extent(p, event);
-    slot->request = NULL;
     if (--p->asked == 0 && !p->talks)
         loop_timer_stop(p->timer);
+    if (slot->leaving) {
+        slot->refused = event->error;
+        nbd_client_keep(&p->client, event->slot, true);
+        return true;
+    }
+    slot->request = NULL;
     request->zero_bytes = event->holes;
     request->copied_bytes = event->copied;
     request->complete(request, event->error);
@@ -327,7 +345,9 @@ static void send_request(struct peer *p, struct peer_slot *slot, const uint8_t *
     struct source_request *request = slot->request;
     bool payload = request->op == SOURCE_WRITE;
 
+    slot->peer = p;
     slot->leaving = true;
+    slot->refused = 0;
     list_init(&slot->out.link);
     memcpy(slot->out.head, bytes, NBD_REQUEST_SIZE);
     slot->out.head_length = NBD_REQUEST_SIZE;

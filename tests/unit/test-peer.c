@@ -320,6 +320,29 @@ static void test_writes(void **state)
     end_world(w);
 }
 
+/* A server may refuse a write by its head alone and take the bytes in later: the answer holds, and
+ * the bytes are lent until they have left. */
+static void test_a_write_refused_while_it_leaves(void **state)
+{
+    struct world *w = new_world();
+
+    (void)state;
+    shake_hands_as(w, true, 1, 65536, WRITABLE);
+    w->stream.stuck = true;
+    submit(w, &w->asks[0], SOURCE_WRITE, 0);
+    arrive_error(w, 1, NBD_ENOSPC);
+    assert_true(!w->lost && !w->asks[0].done);
+    submit(w, &w->asks[1], SOURCE_READ, 0); /* not in the place of what still leaves */
+    fake_stream_flow(&w->stream);
+    assert_true(w->asks[0].done && w->asks[0].error == -ENOSPC && !w->asks[1].done);
+    arrive_data(w, 2, 0, 512);
+    assert_true(w->asks[1].done && w->asks[1].error == 0);
+    submit(w, &w->asks[2], SOURCE_WRITE, 0); /* the place is free again */
+    arrive_done(w, 3);
+    assert_true(w->asks[2].done && w->asks[2].error == 0);
+    end_world(w);
+}
+
 /* What a request lends may be gone once it is complete: by then the stream has let go of it. */
 static void test_a_lost_write_has_left_the_stream(void **state)
 {
@@ -330,6 +353,7 @@ static void test_a_lost_write_has_left_the_stream(void **state)
     w->stream.stuck = true;
     w->must_be_freed = true;
     submit(w, &w->asks[0], SOURCE_WRITE, 0);
+    arrive_error(w, 1, NBD_ENOSPC); /* nobody waits for its last byte now */
     arrive_data(w, 99, 0, 1);
     assert_true(w->lost && w->asks[0].error == SOURCE_LOST);
     end_world(w);
@@ -558,6 +582,7 @@ int main(void)
         cmocka_unit_test(test_limits_follow_the_far_end),
         cmocka_unit_test(test_requests_and_goodbye),
         cmocka_unit_test(test_writes),
+        cmocka_unit_test(test_a_write_refused_while_it_leaves),
         cmocka_unit_test(test_a_lost_write_has_left_the_stream),
         cmocka_unit_test(test_extents),
         cmocka_unit_test(test_the_handshake_has_its_time),
