@@ -387,15 +387,25 @@ static bool is_void(const void *arg)
     return (uint64_t)(uintptr_t)arg != machine.generation;
 }
 
-static void stopped(int error)
+static struct job *first_answered(void)
 {
-    new_generation(DOWN);
-    list_for_each_safe (it, &machine.jobs) {
+    list_for_each (it, &machine.jobs) {
         struct job *job = list_entry(it, struct job, link);
 
         if (job->answered)
-            give_back(job);
+            return job;
     }
+    return NULL;
+}
+
+static void stopped(int error)
+{
+    struct job *job;
+
+    new_generation(DOWN);
+    /* Each may make room for the answer to another one, which then is given back inside. */
+    while ((job = first_answered()))
+        give_back(job);
     machine.export.events->stopped(machine.export.owner, error,
                                    error ? "The drive was taken away." : "");
 }
