@@ -307,7 +307,7 @@ static const struct key keys[] = {
     {CONFIG_HELPER, "socket", set_path, IN_CONFIG(helper_socket)},
     {CONFIG_HELPER, "state_dir", set_path, IN_CONFIG(helper_state_dir)},
     {CONFIG_HELPER, "user", set_user, IN_CONFIG(helper_user)},
-    {CONFIG_HELPER, "restart_grace", set_number, ROOM_IN(config, restart_grace), 0, 60, "seconds"},
+    {CONFIG_HELPER, "restart_grace", set_number, ROOM_IN(config, restart_grace), 0, 20, "seconds"},
     {CONFIG_SLOT, "name", set_slot_name, IN_SLOT(name)},
     {CONFIG_SLOT, "export", set_export, IN_SLOT(export_name)},
     {CONFIG_SLOT, "socket", set_path, IN_SLOT(socket_path)},

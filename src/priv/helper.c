@@ -48,6 +48,7 @@ struct helper_slot {
     int socket; /* the kernel's end of the line, or -1: kept to be told from its successor */
     struct worker main;
     enum keeper_job main_job;
+    struct worker reload;
     struct worker cut;
     bool told;               /* the log says that a drive is there */
     struct ops_gadget drive; /* while attached */
@@ -146,8 +147,16 @@ static int helper_start(void *arg, unsigned slot, enum keeper_job job, const str
 
     if (m)
         what.attach = *m;
+    /*
+     * While the driver waits for room in a line that nobody empties, it holds what a DISCONNECT
+     * waits for, which holds what everybody waits for who talks to the kernel over generic netlink.
+     */
+    if ((job == KEEPER_CUT || job == KEEPER_TEARDOWN_DEAD) && s->socket >= 0)
+        shutdown(s->socket, SHUT_RDWR);
     if (job == KEEPER_CUT)
         return worker_start(&s->cut, &what, -1, -1);
+    if (job == KEEPER_RELOAD)
+        return worker_start(&s->reload, &what, -1, -1);
     s->main_job = job;
     return m ? start_with_socket(s, &what, take_fd) : worker_start(&s->main, &what, -1, -1);
 }
@@ -158,6 +167,8 @@ static void helper_kill(void *arg, unsigned slot)
 
     if (h->slots[slot].main.pid > 0)
         kill(h->slots[slot].main.pid, SIGKILL);
+    if (h->slots[slot].reload.pid > 0)
+        kill(h->slots[slot].reload.pid, SIGKILL);
 }
 
 static void client_drop(struct helper *h, struct client *c)
@@ -308,6 +319,8 @@ static void workers_reap(struct helper *h)
 
             if (s->main.pid == pid)
                 worker_over(h, n, &s->main, s->main_job, status);
+            else if (s->reload.pid == pid)
+                worker_over(h, n, &s->reload, KEEPER_RELOAD, status);
             else if (s->cut.pid == pid)
                 worker_over(h, n, &s->cut, KEEPER_CUT, status);
         }

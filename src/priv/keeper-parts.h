@@ -29,6 +29,7 @@ struct slot {
     struct pending detaches[KEEPER_DETACHES_MAX];
     bool main_runs;
     enum keeper_job main_job;
+    bool reload_runs;
     bool cut_runs;
     bool link_alive;   /* the teardown that is to come may read through the line */
     unsigned failures; /* teardowns in a row that failed */

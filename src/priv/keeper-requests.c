@@ -171,7 +171,7 @@ void keeper_begin_next(struct keeper *k, unsigned n, uint64_t now)
 
 static void adopt(struct keeper *k, int client, const struct privmsg *m, int take_fd, uint64_t now)
 {
-    /* What its late owner had begun ends first. */
+    /* Another adoption, of one who died over it, ends first. */
     if (k->slots[m->slot].main_runs)
         wait_for_turn(k, client, m, take_fd);
     else
@@ -183,18 +183,19 @@ static void reload(struct keeper *k, int client, const struct privmsg *m)
     struct slot *s = &k->slots[m->slot];
     struct keeper_result result = {.device = PRIVMSG_NO_DEVICE};
 
-    if (s->main_runs) {
+    if (s->reload_runs) {
         result = keeper_failure(-EBUSY, "Slot %u is being reloaded already.", m->slot);
         refuse(k, client, m, &result);
         return;
     }
-    result.error = keeper_start_main(k, m->slot, KEEPER_RELOAD, NULL, -1);
+    result.error = k->ops->start(k->arg, m->slot, KEEPER_RELOAD, NULL, -1);
     if (result.error < 0) {
         result = keeper_failure(result.error, "Slot %u cannot be reloaded (%s).", m->slot,
                                 strerror(-result.error));
         refuse(k, client, m, &result);
         return;
     }
+    s->reload_runs = true;
     s->reload = (struct pending){.open = true, .client = client, .id = m->id};
 }
 

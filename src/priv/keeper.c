@@ -6,6 +6,8 @@
  * - The way to FREE leads through one teardown that ran alone and succeeded: with no attach beside
  *   it that could still build something, and with no cut in flight. One that fails is tried again
  *   for as long as the helper lives; a slot that cannot be cleared is never called free.
+ * - A reload has its place beside the main job: it may wait for a line that only an adoption brings
+ *   back. It keeps nothing up but the teardown.
  * - An attach that is called off is killed *and* cut: killed so that it builds nothing more, cut
  *   so that the read it may be waiting for ends and the kill can take effect.
  * - A drive stands without an owner only in ORPHANED, and only until its deadline.
@@ -97,9 +99,11 @@ int keeper_start_main(struct keeper *k, unsigned n, enum keeper_job job, const s
 }
 
 /* What a machine has written may lie in the kernel still, and goes out on the way down. */
-static uint64_t patience(const struct slot *s)
+static uint64_t patience(const struct keeper *k, const struct slot *s)
 {
-    return s->drive.read_only ? KEEPER_PATIENCE : KEEPER_PATIENCE_WRITES;
+    if (s->drive.read_only)
+        return KEEPER_PATIENCE;
+    return k->stopping ? KEEPER_PATIENCE_STOP : KEEPER_PATIENCE_WRITES;
 }
 
 static void teardown_start(struct keeper *k, unsigned n, bool link_alive, uint64_t now)
@@ -111,7 +115,7 @@ static void teardown_start(struct keeper *k, unsigned n, bool link_alive, uint64
         /* No process to be had now. The drive stands, and nobody else will ever take it down. */
         s->deadline = now + KEEPER_PATIENCE;
     else
-        s->deadline = link_alive ? now + patience(s) : UINT64_MAX;
+        s->deadline = link_alive ? now + patience(k, s) : UINT64_MAX;
 }
 
 static void cut_start(struct keeper *k, unsigned n, uint64_t now)
@@ -131,7 +135,28 @@ static void cut_start(struct keeper *k, unsigned n, uint64_t now)
 /* A job that reads through the line on its way, and needs to be woken when that is dead. */
 static bool reads(const struct slot *s)
 {
-    return s->main_runs && (s->main_job == KEEPER_TEARDOWN_ALIVE || s->main_job == KEEPER_RELOAD);
+    return s->reload_runs || (s->main_runs && s->main_job == KEEPER_TEARDOWN_ALIVE);
+}
+
+/* Whether anything must end before a teardown may begin, but for a cut. */
+static bool works(const struct slot *s)
+{
+    return s->main_runs || s->reload_runs;
+}
+
+/* A job of a slot that is to go has ended: the teardown begins when it was the last one. */
+static void go_down(struct keeper *k, unsigned n, bool link_alive, uint64_t now)
+{
+    struct slot *s = &k->slots[n];
+
+    if (s->cut_runs)
+        return;
+    if (!works(s)) {
+        teardown_start(k, n, link_alive, now);
+    } else if (s->deadline == UINT64_MAX) {
+        k->ops->kill(k->arg, n);
+        cut_start(k, n, now);
+    }
 }
 
 void keeper_slot_down(struct keeper *k, unsigned n, bool link_alive, uint64_t now)
@@ -149,10 +174,10 @@ void keeper_slot_down(struct keeper *k, unsigned n, bool link_alive, uint64_t no
     s->link_alive = link_alive && s->state != SLOT_ORPHANED;
     s->state = SLOT_DETACHING;
     s->deadline = UINT64_MAX;
-    if (!s->main_runs) {
+    if (!works(s)) {
         teardown_start(k, n, s->link_alive, now);
-    } else if (s->main_job == KEEPER_RELOAD && s->link_alive) {
-        s->deadline = now + patience(s);
+    } else if (!s->main_runs && s->link_alive) {
+        s->deadline = now + patience(k, s);
     } else {
         k->ops->kill(k->arg, n);
         cut_start(k, n, now);
@@ -213,9 +238,10 @@ static void attach_ended(struct keeper *k, unsigned n, const struct keeper_resul
     s->outcome = *result;
     if (s->outcome.error == 0)
         s->outcome = keeper_failure(-ECANCELED, "The drive was taken back.");
+    if (s->state != SLOT_DETACHING)
+        s->deadline = UINT64_MAX;
     s->state = SLOT_DETACHING;
-    if (!s->cut_runs)
-        teardown_start(k, n, false, now);
+    go_down(k, n, false, now);
 }
 
 static void reload_ended(struct keeper *k, unsigned n, const struct keeper_result *result,
@@ -224,10 +250,8 @@ static void reload_ended(struct keeper *k, unsigned n, const struct keeper_resul
     struct slot *s = &k->slots[n];
 
     keeper_answer(k, n, &s->reload, result);
-    if (s->state == SLOT_ORPHANED)
-        keeper_begin_next(k, n, now);
-    else if (s->state == SLOT_DETACHING && !s->cut_runs)
-        teardown_start(k, n, s->link_alive, now);
+    if (s->state == SLOT_DETACHING)
+        go_down(k, n, s->link_alive, now);
 }
 
 static void teardown_ended(struct keeper *k, unsigned n, const struct keeper_result *result,
@@ -257,7 +281,7 @@ static void cut_ended(struct keeper *k, unsigned n, uint64_t now)
     if (s->state != SLOT_DETACHING)
         return;
     /* The slot waited for it alone; or else, should what it was to wake sleep on, once more. */
-    if (!s->main_runs)
+    if (!works(s))
         teardown_start(k, n, false, now);
     else
         s->deadline = now + KEEPER_PATIENCE;
@@ -266,7 +290,9 @@ static void cut_ended(struct keeper *k, unsigned n, uint64_t now)
 void keeper_job_ended(struct keeper *k, unsigned n, enum keeper_job job,
                       const struct keeper_result *result, uint64_t now)
 {
-    if (job != KEEPER_CUT)
+    if (job == KEEPER_RELOAD)
+        k->slots[n].reload_runs = false;
+    else if (job != KEEPER_CUT)
         k->slots[n].main_runs = false;
     switch (job) {
     case KEEPER_ATTACH:
@@ -324,6 +350,9 @@ void keeper_stop(struct keeper *k, uint64_t now)
         if (s->state == SLOT_ATTACHING)
             keeper_answer(k, n, &s->attach, &result);
         keeper_slot_down(k, n, true, now);
+        /* What is going already was given more time than is left now. */
+        if (s->deadline != UINT64_MAX && s->deadline > now + patience(k, s))
+            s->deadline = now + patience(k, s);
     }
 }
 
@@ -345,7 +374,7 @@ void keeper_tick(struct keeper *k, uint64_t now)
             continue;
         if (s->state == SLOT_ORPHANED)
             keeper_slot_down(k, n, false, now);
-        else if (s->main_runs)
+        else if (works(s))
             cut_start(k, n, now);
         else
             teardown_start(k, n, false, now);

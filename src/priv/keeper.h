@@ -4,8 +4,9 @@
  * itself; jobs are started through keeper_ops and come back through keeper_job_ended(), so the
  * whole of it runs in a unit test against fake jobs.
  *
- * A slot has at most one main job (attach, adopt, reload or teardown) and, beside it, one cut: a
- * short job that only disconnects the nbd device, which wakes whatever waits for a mute line.
+ * A slot has at most one main job (attach, adopt or teardown) and, beside it, one reload, which no
+ * teardown begins before the end of, and one cut: a short job that only disconnects the nbd device,
+ * which wakes whatever waits for a mute line.
  */
 #ifndef PLATTER_PRIV_KEEPER_H
 #define PLATTER_PRIV_KEEPER_H
@@ -20,6 +21,8 @@
 #define KEEPER_PATIENCE 3000
 /* The same where the machine may have written: what it wrote is worth waiting for. */
 #define KEEPER_PATIENCE_WRITES 30000
+/* The same when the helper stops, which takes 10 s at most. */
+#define KEEPER_PATIENCE_STOP 6000
 /* When to try once more to clear a slot that could not be cleared, in milliseconds. */
 #define KEEPER_AGAIN 10000
 
@@ -51,7 +54,7 @@ struct keeper_ops {
      */
     int (*start)(void *arg, unsigned slot, enum keeper_job job, const struct privmsg *m,
                  int take_fd);
-    /* Kills the slot's main job, which still ends in keeper_job_ended(), perhaps late. */
+    /* Kills the slot's jobs but for a cut; each still ends in keeper_job_ended(), perhaps late. */
     void (*kill)(void *arg, unsigned slot);
     void (*send)(void *arg, int client, const struct privmsg *m);
 };

@@ -19,8 +19,10 @@
 #include "priv/module.h"
 #include "priv/ops-nbd.h"
 
-#define GADGETS   OPS_GADGET_CONFIGFS "/usb_gadget"
-#define PATH_ROOM 256
+#define GADGETS OPS_GADGET_CONFIGFS "/usb_gadget"
+/* Every kernel has it, all helpers of a machine see the same one, and none but root may open it. */
+#define COMMON_LOCK "/sys/bus/platform/uevent"
+#define PATH_ROOM   256
 
 static const char *full(const char *path, char out[PATH_ROOM])
 {
@@ -172,12 +174,12 @@ int ops_gadget_record(struct ops_gadget *o)
 /*
  * Names in the kernel are the same for every helper of this machine, locks and records are each
  * state directory's own: what stands without a record is another helper's, whose drive may be in
- * use. Two helpers that look in the same moment are kept apart by the lock, which is on the
- * directory that both build in.
+ * use. Two helpers that look in the same moment are kept apart by the lock. It is not on the
+ * directory that both build in, for that can be opened, and so locked for ever, by anybody.
  */
 int ops_gadget_claim(struct ops_gadget *o, char *reason, size_t room)
 {
-    cleanup_fd int lock = open(GADGETS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_fd int lock = open(COMMON_LOCK, O_WRONLY | O_CLOEXEC);
     int r;
 
     if (lock < 0 || flock(lock, LOCK_EX) < 0)

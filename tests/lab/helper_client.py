@@ -7,11 +7,13 @@ the socketpair it hands over. Takes one command a line from a fifo, and says wha
     detach SLOT alive|dead      take it away again                       -> "reply detach 0 - ..."
     attach SLOT mute PATH       the same as a disk, but answer no read from the first on
     attach SLOT write PATH      the same as a disk that may be written to
+    attach SLOT narrow PATH     the same as a disk, over a socket that takes few requests at once
     adopt SLOT disk|cd PATH     serve it, and take over the drive that another one left
                                                                          -> "reply adopt 0 nbd0 ..."
     reload SLOT                 have the machine look at it anew         -> "reply reload 0 - ..."
     mute                        from now on, answer no read: keep them   -> "muted"
-    hold BYTES                  the same, but only after having served so many more -> "holding"
+    deaf                        read one more request, and no further one    -> "deafened", "held"
+    hold BYTES                  mute, but only after having served so many more -> "holding"
     fail                        from now on, answer reads with EIO       -> "failing"
     heal                        and no longer                            -> "healed"
     longest                     of the reads since the last time         -> "longest 131072"
@@ -51,6 +53,7 @@ class Server(threading.Thread):
         self.end = end
         self.file = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
         self.mute = False
+        self.deaf = False
         self.fails = False
         self.longest = 0
         self.left = None  # bytes to serve until it goes mute
@@ -75,6 +78,9 @@ class Server(threading.Thread):
                 if self.left is not None and kind == READ:
                     self.left -= length
                     self.mute = self.left < 0
+                if self.deaf and kind == READ:
+                    say("held")
+                    threading.Event().wait()
                 if self.mute:
                     if not held:
                         say("held")
@@ -117,6 +123,8 @@ class Client:
         self.server = Server(ours, path, kind == "write")
         self.server.mute = kind == "mute"
         self.server.start()
+        if kind == "narrow":
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         size = os.stat(path).st_size
         body = struct.pack(">BB6xQ", kind == "cd", kind != "write", size)
         self.ask(name, number, int(slot), body, [theirs.fileno()])
@@ -171,6 +179,9 @@ class Client:
         if word == "mute":
             self.server.mute = True
             say("muted")
+        elif word == "deaf":
+            self.server.deaf = True
+            say("deafened")
         elif word in ("fail", "heal"):
             self.server.fails = word == "fail"
             say("failing" if word == "fail" else "healed")

@@ -63,6 +63,39 @@ def test_the_machine_reads_every_byte(bmc, helper, kind):
     client.kill()
 
 
+def test_a_line_that_nobody_empties(bmc, helper):
+    """The driver waits for room in the socket, and would hold up a disconnect, and with that all
+    that anybody asks over generic netlink."""
+    client = Client(bmc)
+    client.say(f"attach 0 narrow {ISO}")
+    device = client.wait("reply attach 0 nbd[0-9]+").split()[-1]
+    bmc.wait_for_disk("disk")
+    client.ask("deaf", "deafened")
+    reader = bmc.start(f"dd if=/dev/{device} of=/dev/null bs=4M count=1 iflag=direct")
+    client.wait("held")
+    bmc.run("until grep -q sock_alloc_send /proc/[0-9]*/stack 2>/dev/null; do sleep 0.1; done")
+    client.say("detach 0 dead")
+    client.wait("reply detach 0", 5)
+    bmc.wait_clean()
+    reader.wait()
+    client.kill()
+
+
+def test_a_stranger_who_locks_what_all_may_open(bmc, helper):
+    bmc.run("modprobe libcomposite")
+    stranger = bmc.start(
+        ["setpriv", "--reuid=65533", "--clear-groups", "flock", "/sys/kernel/config/usb_gadget"]
+        + ["sh", "-c", "echo locked; exec sleep 60"]
+    )
+    stranger.wait_for_output("locked")
+    client = Client(bmc)
+    client.attach("disk")
+    stranger.stop()
+    client.say("detach 0 alive")
+    client.wait("reply detach 0")
+    client.kill()
+
+
 def test_two_slots_at_once(bmc, helper):
     client = Client(bmc)
     drive = client.attach("cd", slot=0)

@@ -34,7 +34,7 @@ static void fake_release(void *arg, unsigned slot)
 
     assert_true(w->locked[slot]);
     assert_int_equal(w->main[slot], NO_JOB);
-    assert_false(w->cut[slot]);
+    assert_false(w->cut[slot] || w->reloads[slot]);
     w->locked[slot] = false;
 }
 
@@ -56,8 +56,15 @@ static int fake_start(void *arg, unsigned slot, enum keeper_job job, const struc
         w->cut[slot] = true;
         return 0;
     }
-    /* Never two that build or remove at once, and no teardown beside a cut. */
+    if (job == KEEPER_RELOAD) {
+        assert_false(w->reloads[slot] || w->cut[slot] || w->main[slot] != NO_JOB);
+        w->reloads[slot] = true;
+        w->reload_killed[slot] = false;
+        return 0;
+    }
+    /* Never two that build or remove at once, and no teardown beside a cut or a reload. */
     assert_int_equal(w->main[slot], NO_JOB);
+    assert_true(job == KEEPER_ADOPT || !w->reloads[slot]);
     assert_false(w->cut[slot]);
     w->main[slot] = (int)job;
     w->killed[slot] = false;
@@ -70,8 +77,9 @@ static void fake_kill(void *arg, unsigned slot)
     struct world *w = arg;
 
     assert_true(w->main[slot] == KEEPER_ATTACH || w->main[slot] == KEEPER_ADOPT ||
-                w->main[slot] == KEEPER_RELOAD);
-    w->killed[slot] = true;
+                w->reloads[slot]);
+    w->killed[slot] = w->main[slot] != NO_JOB;
+    w->reload_killed[slot] = w->reloads[slot];
 }
 
 static void fake_send(void *arg, int client, const struct privmsg *m)
@@ -114,13 +122,23 @@ int tear_down(void **state)
     return 0;
 }
 
-void attach(struct world *w, int client, unsigned slot, uint32_t id)
+static void ask_attach(struct world *w, int client, unsigned slot, uint32_t id, bool read_only)
 {
     struct privmsg m = {
-        .type = PRIVMSG_ATTACH, .slot = slot, .id = id, .size = 4096, .read_only = true};
+        .type = PRIVMSG_ATTACH, .slot = slot, .id = id, .size = 4096, .read_only = read_only};
 
     assert_int_equal(
         keeper_message(w->keeper, client, &m, open("/dev/null", O_RDONLY | O_CLOEXEC), w->now), 0);
+}
+
+void attach(struct world *w, int client, unsigned slot, uint32_t id)
+{
+    ask_attach(w, client, slot, id, true);
+}
+
+void attach_writable(struct world *w, int client, unsigned slot, uint32_t id)
+{
+    ask_attach(w, client, slot, id, false);
 }
 
 void detach(struct world *w, int client, unsigned slot, uint32_t id, bool alive)
@@ -161,6 +179,9 @@ void end_job(struct world *w, unsigned slot, enum keeper_job job, int error)
     if (job == KEEPER_CUT) {
         assert_true(w->cut[slot]);
         w->cut[slot] = false;
+    } else if (job == KEEPER_RELOAD) {
+        assert_true(w->reloads[slot]);
+        w->reloads[slot] = false;
     } else {
         assert_int_equal(w->main[slot], (int)job);
         w->main[slot] = NO_JOB;

@@ -26,6 +26,8 @@ struct world {
     int main[2]; /* which job runs, by slot */
     bool killed[2];
     bool cut[2];
+    bool reloads[2];
+    bool reload_killed[2];
     bool locked[2];
     int claim_fails;
     int start_fails; /* how many of the next starts fail */
@@ -40,6 +42,8 @@ int set_up_keeper(void **state, uint64_t grace);
 /* Every test ends with nothing running, nothing locked, and nothing said that it did not expect. */
 int tear_down(void **state);
 void attach(struct world *w, int client, unsigned slot, uint32_t id);
+/* The same of a drive that the machine may write to. */
+void attach_writable(struct world *w, int client, unsigned slot, uint32_t id);
 void detach(struct world *w, int client, unsigned slot, uint32_t id, bool alive);
 void adopt(struct world *w, int client, unsigned slot, uint32_t id, uint64_t size);
 void reload(struct world *w, int client, unsigned slot, uint32_t id);

@@ -82,7 +82,7 @@ static void test_everything(void **state)
                "host_names = bmc, bmc.example.org\n"
                "page = /srv/page\nruntime_dir = /tmp/r\n"
                "[helper]\nsocket = /tmp/h.sock\nstate_dir = /tmp/h\nuser = 1000\n"
-               "restart_grace = 60\n"
+               "restart_grace = 20\n"
                "[slot 0]\nexport = unix\nsocket = /tmp/s0",
                &c);
     assert_int_equal(c.slot_count, 2);
@@ -103,7 +103,7 @@ static void test_everything(void **state)
     assert_string_equal(c.helper_socket, "/tmp/h.sock");
     assert_string_equal(c.helper_state_dir, "/tmp/h");
     assert_string_equal(c.helper_user, "1000");
-    assert_int_equal(c.restart_grace, 60);
+    assert_int_equal(c.restart_grace, 20);
 }
 
 #define TEN     "0123456789"
@@ -180,10 +180,10 @@ static const struct bad {
     {SLOT "[daemon]\nhost_names=http://bmc\n", "p.conf:4: ", "\"http://bmc\" is not a host name"},
     {SLOT "[daemon]\nhost_names=a,,b\n", "p.conf:4: ", "\"\" is not a host name"},
     {SLOT "[daemon]\nhost_names=a,b,c,d,e,f,g,h,i\n", "p.conf:4: ", "more than 8 names"},
-    {SLOT "[helper]\nrestart_grace=-1\n", "p.conf:4: ", "number of seconds, 0 to 60."},
-    {SLOT "[helper]\nrestart_grace=61\n", "p.conf:4: ", "\"61\"; say a number of seconds, 0 to"},
-    {SLOT "[helper]\nrestart_grace=99999999999\n", "p.conf:4: ", "0 to 60"},
-    {SLOT "[helper]\nrestart_grace=4294967296\n", "p.conf:4: ", "0 to 60"},
+    {SLOT "[helper]\nrestart_grace=-1\n", "p.conf:4: ", "number of seconds, 0 to 20."},
+    {SLOT "[helper]\nrestart_grace=21\n", "p.conf:4: ", "\"21\"; say a number of seconds, 0 to"},
+    {SLOT "[helper]\nrestart_grace=99999999999\n", "p.conf:4: ", "0 to 20"},
+    {SLOT "[helper]\nrestart_grace=4294967296\n", "p.conf:4: ", "0 to 20"},
     {SLOT "grace=0\n", "p.conf:3: ", "grace is \"0\"; say a number of seconds, 1 to 3600."},
     {SLOT "grace=3601\n", "p.conf:3: ", "seconds, 1 to 3600."},
     {SLOT "grace=1s\n", "p.conf:3: ", "seconds, 1 to 3600."},

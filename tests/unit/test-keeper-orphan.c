@@ -211,7 +211,7 @@ static void test_detach_while_reloading(void **state)
     attached(w, 1, 0);
     reload(w, 1, 0, 2);
     detach(w, 1, 0, 3, true);
-    assert_false(w->killed[0]);
+    assert_false(w->reload_killed[0]);
     end_job(w, 0, KEEPER_RELOAD, 0);
     expect(w, PRIVMSG_REPLY, 1, 2, 0);
     end_job(w, 0, KEEPER_TEARDOWN_ALIVE, 0);
@@ -230,7 +230,7 @@ static void test_detach_while_reloading(void **state)
     attached(w, 1, 0);
     reload(w, 1, 0, 2);
     detach(w, 1, 0, 3, false);
-    assert_true(w->killed[0] && w->cut[0]);
+    assert_true(w->reload_killed[0] && w->cut[0]);
     end_job(w, 0, KEEPER_RELOAD, -EIO);
     expect(w, PRIVMSG_REPLY, 1, 2, -EIO);
     end_job(w, 0, KEEPER_CUT, 0);
@@ -238,6 +238,10 @@ static void test_detach_while_reloading(void **state)
     expect(w, PRIVMSG_REPLY, 1, 3, 0);
 }
 
+/*
+ * A reload waits for the machine's command, which waits for the line that died, which comes back
+ * with the next platterd and not before: so the adoption must not wait for the reload.
+ */
 static void test_owner_dies_while_reloading(void **state)
 {
     struct world *w = *state;
@@ -245,12 +249,68 @@ static void test_owner_dies_while_reloading(void **state)
     attached(w, 1, 0);
     reload(w, 1, 0, 2);
     keeper_client_gone(w->keeper, 1, w->now);
+    assert_false(w->reload_killed[0]);
     adopt(w, 2, 0, 3, 4096);
-    assert_int_equal(w->main[0], KEEPER_RELOAD);
-    end_job(w, 0, KEEPER_RELOAD, -EIO);
+    assert_int_equal(w->main[0], KEEPER_ADOPT);
     end_job(w, 0, KEEPER_ADOPT, 0);
     expect(w, PRIVMSG_REPLY, 2, 3, 0);
+    reload(w, 2, 0, 4);
+    expect(w, PRIVMSG_REPLY, 2, 4, -EBUSY);
+    /* Its requester is gone: nobody is told. */
+    end_job(w, 0, KEEPER_RELOAD, 0);
+    reload(w, 2, 0, 5);
+    end_job(w, 0, KEEPER_RELOAD, 0);
+    expect(w, PRIVMSG_REPLY, 2, 5, 0);
     gone(w, 2);
+}
+
+static void test_reload_outlasts_an_adoption_that_fails(void **state)
+{
+    struct world *w = *state;
+
+    attached(w, 1, 0);
+    reload(w, 1, 0, 2);
+    keeper_client_gone(w->keeper, 1, w->now);
+    adopt(w, 2, 0, 3, 4096);
+    end_job(w, 0, KEEPER_ADOPT, -EIO);
+    /* What it waits for will not come: it is woken, and only then is the slot cleared. */
+    assert_true(w->reload_killed[0] && w->cut[0]);
+    end_job(w, 0, KEEPER_CUT, 0);
+    assert_int_equal(w->teardowns, 0);
+    wait_for_deadline(w);
+    assert_true(w->cut[0]);
+    end_job(w, 0, KEEPER_RELOAD, -EIO);
+    assert_int_equal(w->teardowns, 0);
+    end_job(w, 0, KEEPER_CUT, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    expect(w, PRIVMSG_REPLY, 2, 3, -EIO);
+}
+
+static void test_adoption_beside_a_reload_is_called_off(void **state)
+{
+    struct world *w = *state;
+
+    attached(w, 1, 0);
+    reload(w, 1, 0, 2);
+    keeper_client_gone(w->keeper, 1, w->now);
+    adopt(w, 2, 0, 3, 4096);
+    detach(w, 2, 0, 4, true);
+    expect(w, PRIVMSG_REPLY, 2, 3, -ECANCELED);
+    assert_true(w->killed[0] && w->reload_killed[0] && w->cut[0]);
+    end_job(w, 0, KEEPER_ADOPT, -EIO);
+    end_job(w, 0, KEEPER_CUT, 0);
+    end_job(w, 0, KEEPER_RELOAD, -EIO);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
+    expect(w, PRIVMSG_REPLY, 2, 4, 0);
+    /* The grace is over, and the reload still runs. */
+    attached(w, 1, 0);
+    reload(w, 1, 0, 2);
+    keeper_client_gone(w->keeper, 1, w->now);
+    wait_for_deadline(w);
+    assert_true(w->reload_killed[0] && w->cut[0]);
+    end_job(w, 0, KEEPER_RELOAD, -EIO);
+    end_job(w, 0, KEEPER_CUT, 0);
+    end_job(w, 0, KEEPER_TEARDOWN_DEAD, 0);
 }
 
 static void test_stop_takes_orphans_too(void **state)
@@ -285,6 +345,8 @@ int main(void)
         GRACE_TEST(test_reload),
         GRACE_TEST(test_detach_while_reloading),
         GRACE_TEST(test_owner_dies_while_reloading),
+        GRACE_TEST(test_reload_outlasts_an_adoption_that_fails),
+        GRACE_TEST(test_adoption_beside_a_reload_is_called_off),
         GRACE_TEST(test_stop_takes_orphans_too),
     };
 

@@ -395,6 +395,30 @@ static void test_patience(void **state)
     }
 }
 
+/* The helper exits after ten seconds, whatever still runs: what is mute must be cut well before. */
+static void test_patience_of_a_helper_that_stops(void **state)
+{
+    struct world *w = *state;
+
+    for (int slot = 0; slot < 2; slot++) {
+        attach_writable(w, 1, (unsigned)slot, 1);
+        end_job(w, (unsigned)slot, KEEPER_ATTACH, 0);
+        expect(w, PRIVMSG_REPLY, 1, 1, 0);
+    }
+    /* One is on its way down already. */
+    detach(w, 1, 1, 2, true);
+    keeper_stop(w->keeper, w->now);
+    expect(w, PRIVMSG_GONE, 1, 0, -ESHUTDOWN);
+    assert_true(keeper_next_tick(w->keeper) == w->now + KEEPER_PATIENCE_STOP);
+    wait_for_deadline(w);
+    assert_true(w->cut[0] && w->cut[1]);
+    for (int slot = 0; slot < 2; slot++) {
+        end_job(w, (unsigned)slot, KEEPER_CUT, 0);
+        end_job(w, (unsigned)slot, KEEPER_TEARDOWN_ALIVE, 0);
+    }
+    expect(w, PRIVMSG_REPLY, 1, 2, 0);
+}
+
 #define WORLD_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -418,6 +442,7 @@ int main(void)
         WORLD_TEST(test_leftovers_of_an_earlier_helper),
         WORLD_TEST(test_orderly_stop),
         WORLD_TEST(test_patience),
+        WORLD_TEST(test_patience_of_a_helper_that_stops),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
