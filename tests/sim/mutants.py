@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Proves that the simulation can fail: puts each fault of mutants/ into the code, one at a time, and
-runs the simulation until it notices. A fault that it never notices fails this test, and so does
+"""Proves that the simulation can fail: puts each fault of mutants/ into the code, one at a time,
+and runs the simulation until it notices. A fault that it never notices fails this test, and so does
 a patch that no longer applies, for then nothing would have been proven.
 
 Only the one object that a patch changes is compiled anew; it stands before the archives when the

@@ -125,7 +125,7 @@ static void test_bad(void **state)
         "resume",
         "resume=",
         "resume=0123456789abcdef0123456789abcde",
-        "resume=" TOKEN "0",
+        ("resume=" TOKEN "0"),
         "resume=0123456789ABCDEF0123456789abcdef",
         "resume=0123456789abcdef0123456789abcdeg",
         "resume=" TOKEN TOKEN,
