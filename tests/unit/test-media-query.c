@@ -128,7 +128,7 @@ static void test_bad(void **state)
         ("resume=" TOKEN "0"),
         "resume=0123456789ABCDEF0123456789abcdef",
         "resume=0123456789abcdef0123456789abcdeg",
-        "resume=" TOKEN TOKEN,
+        ("resume=" TOKEN TOKEN),
         "resume=0x23456789abcdef0123456789abcdef",
     };
     struct media_query q;
