@@ -164,6 +164,7 @@ struct engine {
     struct source *source; /* NULL: none to ask */
     struct source_info info;
     bool has_info;
+    uint64_t early_since; /* how old a request is that is there before; UINT64_MAX: new */
     uint32_t unit; /* what is fetched: whole multiples of this, a page or the source's block */
     int failed;    /* 0, or what every request is answered with */
     unsigned busy; /* ways in that are under way */

@@ -39,12 +39,12 @@ uint64_t engine_now(const struct engine *e)
 
 static void set_alarm(struct engine *e)
 {
-    uint64_t at = UINT64_MAX;
+    uint64_t at = engine_oldest(e);
 
     if (e->config.request_limit == 0)
         return;
-    if (!list_is_empty(&e->by_age))
-        at = list_entry(e->by_age.next, struct request, by_age)->since + e->config.request_limit;
+    if (at != UINT64_MAX)
+        at += e->config.request_limit;
     e->config.host.set_alarm(e->config.host.arg, at);
 }
 
@@ -258,6 +258,12 @@ int engine_new(const struct engine_config *config, struct engine **out)
         return -ENOMEM;
     e->config = *config;
     e->unit = CACHE_PAGE;
+    e->early_since = UINT64_MAX;
+    if (config->waited > 0) {
+        uint64_t now = engine_now(e);
+
+        e->early_since = now > config->waited ? now - config->waited : 0;
+    }
     list_init(&e->waiting);
     list_init(&e->by_age);
     list_init(&e->answers);
@@ -351,6 +357,8 @@ void engine_submit(struct engine *e, struct request *request)
     request->write = NULL;
     request->segment_count = 0;
     request->since = engine_now(e);
+    if (!e->has_info && request->since > e->early_since)
+        request->since = e->early_since;
     e->counters.requests_open++;
     list_append(&e->waiting, &request->link);
     list_append(&e->by_age, &request->by_age);
@@ -366,6 +374,12 @@ void engine_release(struct engine *e, struct request *request)
         reads_free(e, request->read);
     request->read = NULL;
     engine_leave(e);
+}
+
+uint64_t engine_oldest(const struct engine *e)
+{
+    return list_is_empty(&e->by_age) ? UINT64_MAX
+                                     : list_entry(e->by_age.next, struct request, by_age)->since;
 }
 
 void engine_tick(struct engine *e)

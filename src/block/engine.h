@@ -39,6 +39,8 @@ struct engine_config {
     size_t cache_max;       /* bytes of the image held at most; at least ENGINE_CACHE_MIN */
     uint64_t request_limit; /* microseconds after which a request is answered with -EIO, whatever
                                the source does; 0: never */
+    uint64_t waited;        /* microseconds that requests may have waited with an earlier engine,
+                               which are submitted before the first source is set */
     bool is_cd;             /* what a machine reads of it first */
     struct engine_host host;
 };
@@ -83,6 +85,9 @@ void engine_submit(struct engine *engine, struct request *request);
 
 /* Gives back a completed read's segments. To be called once for every completed request. */
 void engine_release(struct engine *engine, struct request *request);
+
+/* Since when the oldest request waits that has no answer yet; UINT64_MAX: there is none. */
+uint64_t engine_oldest(const struct engine *engine);
 
 /* The alarm rings. Too early is harmless. */
 void engine_tick(struct engine *engine);

@@ -136,6 +136,7 @@ static void begin(struct slot *slot)
     struct engine_config config = {
         .cache_max = slot->config.cache_max,
         .request_limit = slot->grace * SECOND,
+        .waited = slot->grace_spent,
         .is_cd = slot->session.medium.kind == MEDIUM_CD,
         .host = {.now = engine_now,
                  .set_alarm = engine_set_alarm,
@@ -304,6 +305,16 @@ static void run_actions(struct slot *slot, unsigned actions)
         far_end_tell(slot);
 }
 
+/* A machine that waits for an answer was last served when it asked. */
+static void note_served(struct slot *slot)
+{
+    uint64_t oldest = engine_oldest(slot->engine);
+
+    slot->served_at = loop_clock();
+    if (oldest < slot->served_at)
+        slot->served_at = oldest;
+}
+
 /* What ends a session says why, unless it was said when it happened. */
 static void blame_event(struct slot *slot, enum session_event event)
 {
@@ -329,7 +340,7 @@ static void handle(struct slot *slot, enum session_event event)
         blame_event(slot, event);
     if (step.next == SESSION_SERVING && slot->state != SESSION_SERVING) {
         log_info("slot %u: serving", slot->config.number);
-        slot->served_at = loop_clock();
+        note_served(slot);
     }
     slot->state = step.next;
     run_actions(slot, step.actions);
@@ -357,7 +368,7 @@ static void beat(void *arg)
 
     far_end_tell(slot);
     if (slot->state == SESSION_SERVING) {
-        slot->served_at = loop_clock();
+        note_served(slot);
         if (slot->record >= 0)
             slot_record_touch(slot->record, slot->served_at);
     }

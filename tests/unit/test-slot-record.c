@@ -123,6 +123,40 @@ static void test_restored(void **state)
     assert_int_not_equal(access(record_path, F_OK), 0);
 }
 
+static void on_complete(struct request *request, int error)
+{
+    (void)error;
+    engine_release(drive.engine, request);
+}
+
+/* A machine's patience begins when it asks, whichever process its request is with. */
+static void test_waiting_outlives_a_process(void **state)
+{
+    struct request reading = {
+        .op = REQUEST_READ, .offset = IMAGE_SIZE / 2, .length = 512, .complete = on_complete};
+    uint64_t before, asked, served;
+
+    (void)state;
+    open_session(ATTACHING);
+    far->hold = true;
+    before = loop_clock();
+    engine_submit(drive.engine, &reading);
+    asked = loop_clock();
+    while (loop_clock() < asked + 2000)
+        ;
+    drive_started();
+    settle();
+    assert_in_range(served_at(), before, asked);
+    keep_record();
+    far->hold = false;
+    far_answer(far, 0);
+    served = loop_clock() - 4500000;
+    restart(kept, 30, served);
+    engine_submit(drive.engine, &reading);
+    assert_in_range(engine_oldest(drive.engine), served, served + 1000000);
+    end_session();
+}
+
 /* The page may be back before the export is. */
 static void test_back_before_adopted(void **state)
 {
@@ -321,6 +355,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, bench_setup, bench_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_restored),
+        TEST(test_waiting_outlives_a_process),
         TEST(test_back_before_adopted),
         TEST(test_restored_is_examined),
         TEST(test_nothing_to_adopt),
