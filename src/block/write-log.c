@@ -407,4 +407,10 @@ void write_log_resume(struct engine *e)
         e->log.replaying++;
         insert(&e->log.replays, piece);
     }
+    /* Until it is flushed, the far end may still call it the hole that was there. */
+    list_for_each (it, &e->log.replays) {
+        const struct piece *piece = list_entry(it, struct piece, link);
+
+        extents_forget(&e->extents, piece->ask.offset, piece->ask.offset + piece->ask.length);
+    }
 }

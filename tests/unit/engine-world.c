@@ -118,12 +118,13 @@ static void read_bytes(const struct world *w, struct source_request *ask)
 static void tell_extents(const struct world *w, struct source_request *ask)
 {
     static const uint8_t zeroes[512];
+    const uint8_t *disk = w->late ? w->stable : w->disk;
     uint64_t end = ask->offset + ask->length;
     unsigned count = 0;
 
     for (uint64_t at = ask->offset; at < end && count < ask->extent_room; at += 512) {
         uint32_t length = end - at < 512 ? (uint32_t)(end - at) : 512;
-        bool zero = w->disk && memcmp(w->disk + at, zeroes, length) == 0;
+        bool zero = disk && memcmp(disk + at, zeroes, length) == 0;
 
         if (count > 0 && ask->extents[count - 1].zero == zero)
             ask->extents[count - 1].length += length;

@@ -50,6 +50,7 @@ struct world {
     unsigned asks, flushes, writes, trims, zeroings;
     uint8_t *disk, *stable; /* NULL: a pattern that cannot be written */
     bool holes;             /* every read is a hole */
+    bool late;              /* tells of extents as they are in `stable` */
     int refuse;             /* answers at once, inside submit, with this error */
     bool at_once;           /* answers at once, inside submit */
 

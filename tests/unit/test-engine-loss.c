@@ -199,6 +199,34 @@ static void test_writes_under_way(void **state)
     }
 }
 
+/* A server with a cache before the image may call a hole what it has not flushed, and does so to
+ * whoever asks it after a return. */
+static void test_what_is_unsafe_is_no_hole(void **state)
+{
+    struct world *w = world_new(4 * MIB, 4 * MIB);
+
+    (void)state;
+    world_make_disk(w);
+    memset(w->disk + 2 * MIB, 0, MIB);
+    memset(w->stable + 2 * MIB, 0, MIB);
+    memset(w->model + 2 * MIB, 0, MIB);
+    w->info.can_extents = true;
+    w->info.can_fua = false;
+    w->late = true;
+    world_connect(w);
+    world_ask(w, 0, REQUEST_WRITE, 2 * MIB + 64 * KIB, 64 * KIB);
+    world_answer_all(w, 0);
+    world_lose(w, 0);
+    world_connect(w);
+    world_answer_all(w, 0);
+    world_ask(w, 1, REQUEST_READ, 2 * MIB, 4096);
+    world_answer_all(w, 0);
+    world_ask(w, 2, REQUEST_READ, 2 * MIB + 64 * KIB, 64 * KIB);
+    world_answer_all(w, 0);
+    assert_int_equal(w->asked[2].error, 0);
+    world_free(w);
+}
+
 static void test_a_flush_forgets(void **state)
 {
     struct world *w = writable();
@@ -308,6 +336,7 @@ int main(void)
         cmocka_unit_test(test_fail_answers_all_until_the_next_source),
         cmocka_unit_test(test_unsafe_writes_come_first),
         cmocka_unit_test(test_writes_under_way),
+        cmocka_unit_test(test_what_is_unsafe_is_no_hole),
         cmocka_unit_test(test_a_flush_forgets),
         cmocka_unit_test(test_fua_over_an_unsafe_write),
         cmocka_unit_test(test_a_replay_that_fails),
