@@ -232,6 +232,9 @@ void machine_check(void)
 
         if (job->answered)
             continue;
+        if (machine.state == UP && machine.habits.must_fail())
+            world_fail("request %" PRIu64 " waits on though the far end's time is over",
+                       job->order);
         /* In the order of asking, so the first one is the oldest. */
         if (world_now() - job->asked_at > machine.habits.limit + 10 * MS)
             world_fail("request %" PRIu64 " (op %d, %u bytes at %" PRIu64 ") has no answer after "

@@ -12,10 +12,11 @@
 struct machine_habits {
     uint64_t size; /* of the image, bytes */
     bool writable;
-    unsigned open_max;      /* requests it has open at once */
-    uint64_t limit;         /* an answer must come within so many microseconds */
-    bool (*may_fail)(void); /* an error is lawful now, though the request is in time */
-    unsigned export_fails;  /* per mille, of starts and adoptions */
+    unsigned open_max;       /* requests it has open at once */
+    uint64_t limit;          /* an answer must come within so many microseconds */
+    bool (*may_fail)(void);  /* an error is lawful now, though the request is in time */
+    bool (*must_fail)(void); /* nobody can answer: what is open and what is asked fails at once */
+    unsigned export_fails;   /* per mille, of starts and adoptions */
 };
 
 void machine_init(const struct machine_habits *habits);

@@ -71,6 +71,12 @@ static bool may_fail(void)
            is_in("idle");
 }
 
+/* The grace is over, and whoever comes is not yet known to be the same. */
+static bool must_fail(void)
+{
+    return is_in("absent") || is_in("returning");
+}
+
 static const uint32_t block_sizes[] = {1, 512, 4096, 65536};
 
 static void choose_life(void)
@@ -107,6 +113,7 @@ static void choose_life(void)
         .open_max = 1 + (unsigned)world_random(40),
         .limit = l->slot.grace * (uint64_t)SECOND,
         .may_fail = may_fail,
+        .must_fail = must_fail,
         .export_fails = l->calm ? 0 : 50,
     };
 }

@@ -56,15 +56,18 @@ def unit():
 
 
 def sim():
-    """A million steps of slots and engines in a world of faults."""
+    """A million steps of slots and engines in a world of faults, and faults it must notice."""
     built = builds.build("asan")
-    if built.outcome != "passed":
-        return [built]
-    return [built,
+    plain = builds.build("plain")
+    if built.outcome != "passed" or plain.outcome != "passed":
+        return [built, plain]
+    return [built, plain,
             stage.check("sim: a million steps",
                         [TOP / "build-asan/tests/sim/sim", "--seed", "1", "--lives", "26"],
                         env={"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=1",
-                             "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"})]
+                             "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1"}),
+            stage.check("sim: mutants", [stage.PYTHON, "tests/sim/mutants.py", TOP / "build"],
+                        timeout=1200)]
 
 
 def integration():
