@@ -67,21 +67,6 @@ static int connect_device(struct ops_gadget *o, const struct worker_job *job, in
     return r;
 }
 
-/*
- * The kernel's readahead is set now because it counts only for files opened later, and the drive's
- * file is opened by the gadget. What the machine may have dirty in our page cache is bounded. What
- * was asked of a platterd that dies is asked of the next one within the device's timer, so that is
- * short; connecting sets it to 30 s. None of these is worth failing for: they change the speed, not
- * the bytes.
- */
-static void tune_device(unsigned index, bool outlives)
-{
-    nbd_dev_set(index, "queue/read_ahead_kb", "512");
-    nbd_dev_set(index, "bdi/max_ratio", "1");
-    if (outlives)
-        nbd_dev_set(index, "queue/io_timeout", "3000");
-}
-
 static int present(struct ops_gadget *o, const struct worker_job *job, struct keeper_result *result)
 {
     struct plan_wanted wanted = {
@@ -91,7 +76,9 @@ static int present(struct ops_gadget *o, const struct worker_job *job, struct ke
     snprintf(wanted.device, sizeof wanted.device, "/dev/nbd%d", o->record.nbd);
     if (strcmp(job->config->udc, "auto") != 0)
         snprintf(wanted.udc, sizeof wanted.udc, "%s", job->config->udc);
-    tune_device((unsigned)o->record.nbd, job->restart_grace > 0);
+    /* Before the gadget opens it, for the readahead counts only for files opened later; and after
+     * connecting, which sets the timer to 30 s. */
+    nbd_dev_tune((unsigned)o->record.nbd, job->restart_grace > 0);
     /*
      * The first open of a device reads from it; done here, it is not done under the gadget's locks.
      * Held until the gadget has it open too: sealed, the device goes when nobody has it open.
@@ -107,21 +94,32 @@ static int present(struct ops_gadget *o, const struct worker_job *job, struct ke
     return gadget_up(&ops_gadget, o, &wanted, result->reason, sizeof result->reason);
 }
 
+/* Leaves nothing of the slot's drive: not in the kernel, not in its device's settings, no record.
+ */
+static int clear(struct ops_gadget *o, const struct worker_job *job, bool link_alive,
+                 struct keeper_result *result)
+{
+    int r = 0;
+
+    if (o->recorded)
+        r = gadget_down(&ops_gadget, o, job->slot, link_alive, result->reason,
+                        sizeof result->reason);
+    if (r == 0 && o->record.nbd >= 0)
+        nbd_dev_untune((unsigned)o->record.nbd, o->mark, o->record.pid);
+    if (r == 0)
+        r = record_remove(o->state_dir, o->slot);
+    if (r == 0)
+        o->recorded = false;
+    return r;
+}
+
 /* Begins from nothing, and makes the slot this helper's own. */
 static int make_room(struct ops_gadget *o, const struct worker_job *job,
                      struct keeper_result *result)
 {
-    int r = 0;
+    int r = clear(o, job, false, result);
 
-    if (o->recorded) {
-        r = gadget_down(&ops_gadget, o, job->slot, false, result->reason, sizeof result->reason);
-        if (r == 0)
-            r = record_remove(o->state_dir, o->slot);
-        if (r < 0)
-            return r;
-        o->recorded = false;
-    }
-    return ops_gadget_claim(o, result->reason, sizeof result->reason);
+    return r < 0 ? r : ops_gadget_claim(o, result->reason, sizeof result->reason);
 }
 
 static int job_attach(struct ops_gadget *o, const struct worker_job *job, int fd,
@@ -197,17 +195,6 @@ static int job_reload(struct ops_gadget *o, const struct worker_job *job,
     return r;
 }
 
-static int job_teardown(struct ops_gadget *o, const struct worker_job *job, bool link_alive,
-                        struct keeper_result *result)
-{
-    int r;
-
-    if (!o->recorded)
-        return 0;
-    r = gadget_down(&ops_gadget, o, job->slot, link_alive, result->reason, sizeof result->reason);
-    return r < 0 ? r : record_remove(o->state_dir, o->slot);
-}
-
 static int job_cut(struct ops_gadget *o)
 {
     int device = ops_gadget_device(o);
@@ -231,10 +218,10 @@ void job_run(const struct worker_job *job, int fd, int old_fd, struct keeper_res
         result->error = job_reload(&o, job, result);
         break;
     case KEEPER_TEARDOWN_ALIVE:
-        result->error = job_teardown(&o, job, true, result);
+        result->error = clear(&o, job, true, result);
         break;
     case KEEPER_TEARDOWN_DEAD:
-        result->error = job_teardown(&o, job, false, result);
+        result->error = clear(&o, job, false, result);
         break;
     case KEEPER_CUT:
         result->error = job_cut(&o);

@@ -37,6 +37,8 @@
 /* How often, and how far apart in ms, the driver is offered a socket before it counts as stuck. */
 #define RECONNECT_TRIES 200
 #define RECONNECT_PAUSE 10
+/* As often a device is looked at that is about to be let go. */
+#define UNTUNE_TRIES 200
 
 struct call {
     struct nl_sock *socket;
@@ -286,10 +288,42 @@ int nbd_dev_find(const char *mark)
     return -1;
 }
 
-int nbd_dev_set(unsigned index, const char *attribute, const char *value)
+/* The driver keeps these over a disconnect, and hands them on with the device. */
+static const struct {
+    const char *attribute;
+    const char *ours;
+    const char *kernels;
+} settings[] = {
+    {"queue/read_ahead_kb", "512", "128"},
+    {"bdi/max_ratio", "1", "100"},
+    {"queue/io_timeout", "3000", "30000"}, /* last: only where the drive outlives its socket */
+};
+
+static void set_attribute(unsigned index, const char *attribute, const char *value)
 {
     char path[96];
 
     snprintf(path, sizeof path, "/sys/block/nbd%u/%s", index, attribute);
-    return sysfile_write(path, value);
+    sysfile_write(path, value);
+}
+
+void nbd_dev_tune(unsigned index, bool outlives)
+{
+    size_t count = sizeof settings / sizeof settings[0] - !outlives;
+
+    for (size_t i = 0; i < count; i++)
+        set_attribute(index, settings[i].attribute, settings[i].ours);
+}
+
+void nbd_dev_untune(unsigned index, const char *mark, pid_t pid)
+{
+    char text[32];
+
+    /* Its last opener closes it a moment after the gadget has gone. */
+    for (int i = 0; i < UNTUNE_TRIES && nbd_dev_is_ours(index, mark, pid); i++)
+        usleep(RECONNECT_PAUSE * 1000);
+    if (read_attribute(index, "pid", text, sizeof text))
+        return;
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
+        set_attribute(index, settings[i].attribute, settings[i].kernels);
 }

@@ -53,7 +53,16 @@ bool nbd_dev_is_ours(unsigned index, const char *mark, pid_t pid);
 unsigned nbd_dev_next_free(unsigned from);
 /* The device that carries `mark`, whatever the record says; -1 for none. */
 int nbd_dev_find(const char *mark);
-/* Sets /sys/block/nbdN/queue/`attribute`. 0 or -errno. */
-int nbd_dev_set(unsigned index, const char *attribute, const char *value);
+/*
+ * Settings that are ours: of the kernel's readahead, of what it may keep of the machine's writes,
+ * and, for a drive that `outlives` its socket, how soon its requests are asked of the next one.
+ * None of them is worth failing for: they change the speed, not the bytes.
+ */
+void nbd_dev_tune(unsigned index, bool outlives);
+/*
+ * The kernel's own settings again, for whoever has the device next, once we have it no more;
+ * nothing if somebody else has it already.
+ */
+void nbd_dev_untune(unsigned index, const char *mark, pid_t pid);
 
 #endif
