@@ -16,13 +16,25 @@ import pytest
 
 from platterlab import platter as platter_parts
 from platterlab.bmc import VirtualBmc
-from platterlab.chance import SEED
+from platterlab.chance import LONG, SEED
 from platterlab.errors import LabUnavailable
 from platterlab.machine import VirtualMachine
 from platterlab.net import TapNetwork
 from platterlab.platter import Platter
 
 sys.path.insert(0, str(platter_parts.CHECKOUT / "tests/e2e"))
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "soak: only where PLATTER_LONG=1, as in ./dev soak")
+
+
+def pytest_collection_modifyitems(config, items):
+    """What is marked so is no part of the short run at all."""
+    long = [item for item in items if item.get_closest_marker("soak") and not LONG]
+    if long:
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
 
 
 @contextlib.contextmanager

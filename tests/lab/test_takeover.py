@@ -1,22 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """A drive outlives the platterd that made it: the next one takes it over from platter-helper, and
 the machine notices nothing but a pause. And a drive whose reads had failed is looked at anew. On a
-real kernel; helper_client.py plays every platterd."""
+real kernel; helper_client.py plays every platterd. PLATTER_LONG=1 chooses the long forms."""
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from platterlab.bmc import VirtualBmc
+from platterlab.chance import LONG, chance
 from platterlab.channel import Command
 from platterlab.helper import ISO, SOCKET, Client, start_helper
 
 IMAGE = "/tmp/image"
-SIZE_MIB = 24
+SIZE_MIB = 24 if LONG else 6
+DEATHS, KINDS = (4, ["disk", "cd"]) if LONG else (2, ["cd"])
+PAUSES = (0, 0.01, 0.02, 0.04, 0.08, 0.16) if LONG else (0.02,)
 GRACE = 20
 EJECT = """
 import fcntl, os, sys
@@ -65,12 +67,13 @@ def longest_read(client: Client, bmc: VirtualBmc, drive: str) -> int:
     return int(client.ask("longest", "longest .*").split()[-1])
 
 
+@pytest.mark.soak
 def test_a_read_outlives_one_platterd_after_the_other(bmc, helper, digest):
     client = Client(bmc)
     drive = client.attach("disk", IMAGE)
     bmc.mark_kernel_log("one after the other")
-    for _ in range(3):
-        client.ask(f"hold {9 << 20}", "holding")
+    for _ in range(3 if LONG else 1):
+        client.ask(f"hold {SIZE_MIB << 18}", "holding")
         reader = reading(bmc, drive)
         # Dies with a read in its hands, the worst moment: the kernel waits for its answer.
         client.wait("held")
@@ -86,12 +89,10 @@ def test_a_read_outlives_one_platterd_after_the_other(bmc, helper, digest):
     client.kill()
 
 
-@pytest.mark.parametrize("kind", ["disk", "cd"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_platterd_is_killed_at_random_moments(bmc, helper, digest, kind):
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
-    moments = random.Random(seed)
-    client, *others = [Client(bmc) for _ in range(5)]
+    moments = chance(f"takeover {kind}")
+    client, *others = [Client(bmc) for _ in range(DEATHS + 1)]
     drive = client.attach(kind, IMAGE)
     bmc.mark_kernel_log(f"random moments, {kind}")
     reader = reading(bmc, drive)
@@ -111,19 +112,24 @@ def test_platterd_is_killed_at_random_moments(bmc, helper, digest, kind):
 
 
 def test_nobody_comes(bmc):
-    helper = start_helper(bmc, grace=3)
+    helper = start_helper(bmc, grace=2)
     client = Client(bmc)
     drive = client.attach("disk")
     client.kill()
-    helper.wait_for_output("kept for 3 s")
+    helper.wait_for_output("kept for 2 s")
     bmc.run(f"test -e {drive}")
-    bmc.wait_clean(3 + 10)
+    bmc.wait_clean(2 + 10)
+    # The device's settings too are as the kernel makes them, for whoever has it next.
+    helper.wait_for_output("slot 0: empty")
+    settings = bmc.run("cd /sys/block/nbd0; cat queue/read_ahead_kb bdi/max_ratio queue/io_timeout")
+    assert settings.out.split() == ["128", "100", "30000"]
     late = Client(bmc)
     assert "no drive" in late.ask(f"adopt 0 disk {ISO}", "reply adopt 2 .*")
     late.kill()
     assert helper.stop().status == 0
 
 
+@pytest.mark.soak
 def test_a_platterd_that_knows_nothing_of_the_drive(bmc, helper):
     client = Client(bmc)
     client.attach("disk")
@@ -144,11 +150,12 @@ def test_a_platterd_that_knows_nothing_of_the_drive(bmc, helper):
     other.kill()
 
 
+@pytest.mark.soak
 def test_an_old_platterd_that_does_not_let_go_of_the_line(bmc, helper, digest):
     old = Client(bmc)
     drive = old.attach("disk", IMAGE)
     bmc.mark_kernel_log("does not let go")
-    old.ask(f"hold {9 << 20}", "holding")
+    old.ask(f"hold {SIZE_MIB << 18}", "holding")
     reader = reading(bmc, drive)
     old.wait("held")
     old.ask("leave", "left")
@@ -184,6 +191,7 @@ def test_the_helper_stops_while_nobody_serves(bmc, helper):
     reader.wait()
 
 
+@pytest.mark.soak
 def test_a_drive_is_whole_again_after_errors(bmc, helper, digest):
     client = Client(bmc)
     drive = client.attach("disk", IMAGE)
@@ -191,7 +199,7 @@ def test_a_drive_is_whole_again_after_errors(bmc, helper, digest):
     forget(bmc)
     for at in range(6):
         client.ask("fail", "failing")
-        read = f"dd if={drive} of=/dev/null bs=64k skip={at * 37} count=4 iflag=direct"
+        read = f"dd if={drive} of=/dev/null bs=64k skip={at * 16} count=4 iflag=direct"
         assert bmc.run(read, check=False).status != 0
         client.ask("heal", "healed")
     # What the errors have done to the kernel's readahead, and that the reload undoes it.
@@ -224,7 +232,7 @@ def test_a_locked_tray_is_left_alone(bmc, helper, digest):
 
 def test_an_eject_and_a_reload_in_the_same_moment(bmc, helper):
     """Whichever is first: the eject is told, on the socket, and the reload brings nothing back."""
-    for pause in (0, 0.01, 0.02, 0.04, 0.08, 0.16):
+    for pause in PAUSES:
         client = Client(bmc)
         drive = client.attach("cd")
         bmc.write_file("/tmp/eject.py", EJECT)
@@ -239,6 +247,7 @@ def test_an_eject_and_a_reload_in_the_same_moment(bmc, helper):
         client.kill()
 
 
+@pytest.mark.soak
 def test_what_the_machine_wrote_goes_out_on_the_way_down(bmc, helper):
     bmc.run("head -c 8M /dev/zero >/tmp/writable && head -c 4M /dev/urandom >/tmp/fresh")
     client = Client(bmc)
@@ -251,9 +260,10 @@ def test_what_the_machine_wrote_goes_out_on_the_way_down(bmc, helper):
     bmc.run("cmp -n 4194304 /tmp/fresh /tmp/writable")
 
 
+@pytest.mark.soak
 def test_two_helpers_that_want_the_slot_in_the_same_moment(bmc, helper):
     second = start_helper(bmc, "helper-second")
-    for _ in range(4):
+    for _ in range(4 if LONG else 1):
         first, other = Client(bmc), Client(bmc, socket="/run/helper-second/helper.sock")
         bmc.run(f"echo attach 0 disk {ISO} | tee {first.fifo} >{other.fifo}")
         said = [client.wait(r"reply attach (0 nbd|16 .*not this)") for client in (first, other)]
@@ -267,6 +277,7 @@ def test_two_helpers_that_want_the_slot_in_the_same_moment(bmc, helper):
     assert second.stop().status == 0
 
 
+@pytest.mark.soak
 def test_a_helper_without_descriptors_rests(bmc, helper):
     bmc.run(["prlimit", f"--pid={helper.pid}", "--nofile=12:12"])
     callers = bmc.start(

@@ -66,6 +66,8 @@ PARTS = {
              outages("page", "page_itself", 900)),
     "cuts": ("100 cuts of up to 20 s", ["plain"], outages("cuts", "cuts", 7200)),
     "away": ("an outage of ten minutes", ["plain"], outages("away", "outlasts", 2400)),
+    "takeovers": ("drives that one platterd takes over from another", ["plain"],
+                  lambda seed, left: lab("takeovers", "test_takeover.py", "test", seed, 1800)),
     "sessions": ("200 sessions in a row, watching for what stays behind", ["plain"],
                  lambda seed, left: lab("sessions", "test_leaving.py", "soak", seed, 3600)),
 }
