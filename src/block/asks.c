@@ -225,7 +225,7 @@ static void take_pages(struct engine *e, struct ask *ask)
         b->present |= ask->spans[i].pages;
         prefetch_saw(e, at, ask->parts[i].data, ask->parts[i].length);
         at += ask->parts[i].length;
-        if (zero && only && !b->asked && !b->lent)
+        if (zero && only && !b->asked)
             cache_drop_memory(e->cache, b);
         reads_wake(e, b);
     }

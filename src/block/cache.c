@@ -179,7 +179,7 @@ bool cache_give_memory(struct cache *c, struct cache_block *b)
     if (!b->memory)
         return false;
     for (unsigned i = 0; i < CACHE_BLOCK_PAGES; i++) {
-        if (b->lent || b->present & 1u << i)
+        if (b->present & 1u << i)
             memset(b->memory + (size_t)i * CACHE_PAGE, 0, CACHE_PAGE);
     }
     return true;

@@ -34,7 +34,6 @@ struct cache_block {
     uint16_t asked;      /* asked of the source and not yet answered; never present too */
     uint16_t unread;     /* present or asked thanks to read-ahead, and not yet read */
     unsigned pins;       /* kept while above 0 */
-    unsigned lent;       /* above 0: pages no longer present are still to be copied from it */
 };
 
 struct cache;

@@ -43,7 +43,6 @@ struct read {
     struct list asks;      /* that only this read has asked for */
     int error;
     bool ended;       /* an edge stays after its end, for its write to copy from */
-    bool lent;        /* and its blocks' memory with it */
     unsigned missing; /* spans that wait */
     unsigned span_count;
     struct read_span spans[];

@@ -58,11 +58,9 @@ static void unpin_spans(struct engine *e, struct read *read)
 {
     for (unsigned i = 0; i < read->span_count; i++) {
         list_remove(&read->spans[i].link);
-        read->spans[i].block->lent -= read->lent;
         cache_unpin(e->cache, read->spans[i].block);
     }
     read->span_count = 0;
-    read->lent = false;
 }
 
 static void wait_for_spans(struct engine *e, struct read *read)
@@ -185,14 +183,6 @@ static void show_span(const struct read *read, const struct read_span *span, str
     };
 }
 
-/* The write is about to drop these pages from the cache, and copies them later. */
-static void lend(struct read *read)
-{
-    for (unsigned i = 0; i < read->span_count; i++)
-        read->spans[i].block->lent++;
-    read->lent = true;
-}
-
 static void finish(struct engine *e, struct read *read)
 {
     struct request *request = read->request;
@@ -204,7 +194,6 @@ static void finish(struct engine *e, struct read *read)
         asks_abandon(e, read);
     }
     if (!request) {
-        lend(read);
         writes_edge_done(e, read->edge_of, read);
         return;
     }
