@@ -137,8 +137,9 @@ struct write {
     uint64_t at, end;  /* what is still to be made pieces: whole blocks of the source */
     struct read *edges[2];
     unsigned edges_missing;
-    unsigned pieces; /* not yet answered */
-    bool flushing;   /* its pieces are done; a flush makes them safe */
+    unsigned pieces;  /* not yet answered */
+    bool needs_flush; /* a piece that is safe by itself lies over one that is not */
+    bool flushing;    /* its pieces are done; a flush makes them safe */
     int error;
 };
 

@@ -9,7 +9,8 @@
  * answered.
  *
  * A far end that was told to write past its cache (FUA) keeps that piece safe; but if earlier ones
- * are not, they might be replayed over it, so it stays with them.
+ * that it touches are not, they would be replayed over it. It then stays with them, and its write is
+ * answered after a flush of all: a replay cut short must not take back what was promised.
  *
  * Data are copied into frames taken from the cache, one behind the other, and a frame goes back
  * with the last piece in it. So the log is within the drive's one bound on memory, and the
@@ -194,17 +195,35 @@ static void end_replay(struct engine *e, struct piece *piece)
     piece->replay = false;
 }
 
+/* Whether an earlier piece in `pieces` touches it: a replay would put that over this one. */
+static bool meets(const struct list *pieces, const struct piece *piece)
+{
+    uint64_t from = piece->ask.offset;
+
+    list_for_each (it, pieces) {
+        const struct piece *other = list_entry(it, struct piece, link);
+
+        if (ranges_meet(from, from + piece->ask.length, other->ask.offset,
+                        other->ask.offset + other->ask.length))
+            return true;
+    }
+    return false;
+}
+
 static void piece_succeeded(struct engine *e, struct piece *piece)
 {
     struct write_log *log = &e->log;
+    bool unsafe = e->info.can_flush && (!piece->ask.fua || meets(&log->done, piece));
 
     end_replay(e, piece);
+    if (unsafe && piece->ask.fua && piece->write)
+        piece->write->needs_flush = true;
     piece->write = NULL;
     piece->acked = ++log->acked;
-    if (!e->info.can_flush || (piece->ask.fua && list_is_empty(&log->done)))
-        free_piece(e, piece);
-    else
+    if (unsafe)
         list_append(&log->done, &piece->link);
+    else
+        free_piece(e, piece);
 }
 
 static void piece_answered(struct source_request *request, int error)
@@ -247,20 +266,6 @@ static void send_piece(struct engine *e, struct piece *piece)
     if (host->wrote)
         host->wrote(host->arg, piece->ask.offset, piece->ask.length);
     source_submit(e->source, &piece->ask);
-}
-
-static bool meets_flight(const struct engine *e, const struct piece *piece)
-{
-    uint64_t from = piece->ask.offset;
-
-    list_for_each (it, &e->log.flight) {
-        const struct piece *other = list_entry(it, struct piece, link);
-
-        if (ranges_meet(from, from + piece->ask.length, other->ask.offset,
-                        other->ask.offset + other->ask.length))
-            return true;
-    }
-    return false;
 }
 
 /* ---- flushes ---- */
@@ -380,7 +385,7 @@ static struct piece *next_piece(const struct engine *e)
     if (list_is_empty(&log->replays))
         return NULL;
     piece = list_entry(log->replays.next, struct piece, link);
-    return meets_flight(e, piece) ? NULL : piece;
+    return meets(&log->flight, piece) ? NULL : piece;
 }
 
 void write_log_send(struct engine *e)

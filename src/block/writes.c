@@ -75,8 +75,8 @@ static void end_write(struct engine *e, struct write *write)
 
 static bool is_to_be_flushed(const struct engine *e, const struct write *write)
 {
-    return write->request && !write->error && write->request->fua && !e->info.can_fua &&
-           e->info.can_flush;
+    return write->request && !write->error && write->request->fua && e->info.can_flush &&
+           (!e->info.can_fua || write->needs_flush);
 }
 
 static void end_if_done(struct engine *e, struct write *write)
