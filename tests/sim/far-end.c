@@ -144,11 +144,6 @@ static uint32_t version_in(const uint8_t *bytes, uint64_t sector)
     return (uint32_t)words[1];
 }
 
-static uint32_t first_version_in(const struct source_request *r)
-{
-    return version_in(r->data, r->offset / SECTOR);
-}
-
 static void apply(struct ask *ask)
 {
     const struct source_request *r = ask->request;
@@ -244,6 +239,28 @@ static void complete(struct ask *ask, int error)
     r->complete(r, error);
 }
 
+/* Every version that a write carries, also in the edges that the engine put around it. */
+static bool was_done(const struct source_request *r)
+{
+    for (uint64_t i = 0; i < r->length / SECTOR; i++) {
+        uint32_t version = version_in(r->data + i * SECTOR, r->offset / SECTOR + i);
+
+        if (version > 0 && version < VERSIONS_MAX && !far_end.done[version])
+            return false;
+    }
+    return true;
+}
+
+static void note_done(const struct source_request *r)
+{
+    for (uint64_t i = 0; i < r->length / SECTOR; i++) {
+        uint32_t version = version_in(r->data + i * SECTOR, r->offset / SECTOR + i);
+
+        if (version < VERSIONS_MAX)
+            far_end.done[version] = true;
+    }
+}
+
 static void answer_due(void *arg)
 {
     struct ask *ask = arg;
@@ -261,9 +278,8 @@ static void answer_due(void *arg)
             read_out(ask);
         if (!ask->error && ask->request->op == SOURCE_EXTENTS)
             tell_extents(ask);
-        if (!ask->error && ask->request->op == SOURCE_WRITE &&
-            first_version_in(ask->request) < VERSIONS_MAX)
-            far_end.done[first_version_in(ask->request)] = true;
+        if (!ask->error && ask->request->op == SOURCE_WRITE)
+            note_done(ask->request);
         complete(ask, ask->error);
     }
     free(ask);
@@ -300,11 +316,6 @@ static void judge(const struct line *line, const struct source_request *r)
     }
 }
 
-static bool was_done(uint32_t version)
-{
-    return version < VERSIONS_MAX && far_end.done[version];
-}
-
 static uint64_t answer_delay(void)
 {
     if (world_chance(far_end.chances.mute))
@@ -338,7 +349,7 @@ static void line_submit(struct source *source, struct source_request *r)
     ask->error = world_chance(wrong) ? (changes(r->op) ? -ENOSPC : -EIO) : 0;
     /* What was done once is not refused when it is asked again: else it would be lost, and only the
      * next flush could say so. */
-    if (changes(r->op) && (r->op != SOURCE_WRITE || was_done(first_version_in(r))))
+    if (changes(r->op) && (r->op != SOURCE_WRITE || was_done(r)))
         ask->error = 0;
     list_append(&line->asks, &ask->link);
     if (world_chance(300) && !ask->error)
