@@ -5,14 +5,16 @@
  * Reading a blob costs the same fixed time whether it gives 4 KiB or 256 KiB, and a third less a byte
  * in 4 MiB than in 2 MiB. So a read that jumps takes a small aligned extent of the file, and one that
  * goes on where an extent ends takes the next, twice as long, and has the one after that read ahead.
- * The extents used last are kept, with room for eight such readers at once. Misses on the same extent
- * share one read.
+ * From 1 MiB on they come out of one stream, which costs far less, where the browser has such
+ * streams. The extents used last are kept, with room for many such readers at once. Misses on the
+ * same extent share one read.
  *
  * A file can change underneath. Browsers differ in how that shows: an error, an empty buffer with no
  * error, or nothing but another size or date. Every block read is checked for all of these, before
  * and after. From the first sign on the store is dead for good: half of an old image and half of a
  * new one is worse than no image.
  */
+import { type ByteStream, FileRun } from './file-run.js';
 import type { BlockStore } from './store.js';
 
 /** The part of a File that is needed; a File is one. */
@@ -20,7 +22,7 @@ export interface FileLike {
   readonly size: number;
   /** Milliseconds since 1970, or absent for a mere Blob. */
   readonly lastModified?: number;
-  slice(start: number, end: number): { arrayBuffer(): Promise<ArrayBuffer> };
+  slice(start: number, end: number): { arrayBuffer(): Promise<ArrayBuffer>; stream?(): ByteStream };
 }
 
 /**
@@ -45,7 +47,9 @@ export interface FileStoreOptions {
   minRead?: number;
   /** Bytes read at most, where access is sequential: `minRead` times a power of two. Default: 4 MiB. */
   maxRead?: number;
-  /** Bytes kept. Default: 64 MiB. */
+  /** Of these, bytes taken at once out of a stream, and the least that is. Default: 1 MiB. */
+  streamRead?: number;
+  /** Bytes kept. Default: 16 MiB. */
   memory?: number;
   /** Called once, at the first sign that the file has changed. Reads fail from then on. */
   onChanged?: (error: FileChangedError) => void;
@@ -57,11 +61,15 @@ interface Extent {
   readonly end: number;
   /** It goes on where another one ended: somebody reads this file in order here. */
   readonly isRun: boolean;
-  readonly bytes: Promise<Uint8Array>;
+  readonly bytes: Promise<Uint8Array<ArrayBuffer>>;
+  /** Reads that wait for the bytes. */
+  readers: number;
 }
 
 const KiB = 1024;
 const MiB = 1024 * KiB;
+/** Streams open at once. */
+const RUNS_MAX = 4;
 
 export class FileStore implements BlockStore {
   readonly size: number;
@@ -69,11 +77,17 @@ export class FileStore implements BlockStore {
   readonly #date: number | undefined;
   readonly #minRead: number;
   readonly #maxRead: number;
+  readonly #streamRead: number;
   readonly #memory: number;
   readonly #onChanged: ((error: FileChangedError) => void) | undefined;
   /** The least recently used first. They never overlap. */
   #extents: Extent[] = [];
   #kept = 0;
+  /** The one used last is the last. */
+  #runs: FileRun[] = [];
+  #hasStreams = true;
+  /** Memory of extents that are kept no more. */
+  readonly #spare: ArrayBuffer[] = [];
   #lastEnd = 0;
   #dead: FileChangedError | undefined;
 
@@ -83,7 +97,8 @@ export class FileStore implements BlockStore {
     this.#date = file.lastModified;
     this.#minRead = options.minRead ?? 256 * KiB;
     this.#maxRead = options.maxRead ?? 4 * MiB;
-    this.#memory = options.memory ?? 64 * MiB;
+    this.#streamRead = options.streamRead ?? MiB;
+    this.#memory = options.memory ?? 16 * MiB;
     this.#onChanged = options.onChanged;
   }
 
@@ -102,12 +117,17 @@ export class FileStore implements BlockStore {
       // Whoever reads it for its own sake will hear of an error.
       this.#extentAt(last.end, last.end + 1).bytes.catch(() => {});
     }
+    for (const extent of extents) extent.readers++;
     let at = offset;
-    for (const [i, bytes] of (await Promise.all(extents.map(({ bytes }) => bytes))).entries()) {
-      const { start = 0 } = extents[i] ?? {};
-      const part = bytes.subarray(at - start, end - start);
-      target.set(part, at - offset);
-      at += part.length;
+    try {
+      for (const [i, bytes] of (await Promise.all(extents.map(({ bytes }) => bytes))).entries()) {
+        const { start = 0 } = extents[i] ?? {};
+        const part = bytes.subarray(at - start, end - start);
+        target.set(part, at - offset);
+        at += part.length;
+      }
+    } finally {
+      for (const extent of extents) extent.readers--;
     }
     return at - offset;
   }
@@ -126,16 +146,35 @@ export class FileStore implements BlockStore {
     const start = before?.end ?? Math.floor(at / this.#minRead) * this.#minRead;
     let length = this.#minRead;
     const wanted = before ? 2 * (before.end - before.start) : end - start;
-    while (length < Math.min(wanted, this.#maxRead)) length *= 2;
+    const most = before && this.#hasStreams ? this.#streamRead : this.#maxRead;
+    while (length < Math.min(wanted, most, this.#maxRead)) length *= 2;
     let stop = Math.min(start + length, this.size);
     for (const one of this.#extents) if (one.start > at) stop = Math.min(stop, one.start);
-    const bytes = this.#readFile(start, stop);
+    const bytes = this.#readFile(start, stop, before !== undefined && length >= this.#streamRead);
     this.#kept += stop - start;
     while (this.#kept > this.#memory && this.#extents.length > 1) {
       const oldest = this.#extents.shift();
-      if (oldest) this.#kept -= oldest.end - oldest.start;
+      if (oldest) this.#forget(oldest);
     }
-    return { start, end: stop, isRun: before !== undefined, bytes };
+    return { start, end: stop, isRun: before !== undefined, bytes, readers: 0 };
+  }
+
+  /** Its memory serves again, for memory that is new costs as much as reading. */
+  #forget(extent: Extent): void {
+    const length = extent.end - extent.start;
+    this.#kept -= length;
+    if (length !== this.#streamRead || extent.readers > 0) return;
+    extent.bytes.then(
+      ({ buffer }) => {
+        if (extent.readers === 0 && this.#spare.length < RUNS_MAX) this.#spare.push(buffer);
+      },
+      () => {},
+    );
+  }
+
+  #memoryOf(length: number): ArrayBuffer {
+    const spare = length === this.#streamRead ? this.#spare.pop() : undefined;
+    return spare ?? new ArrayBuffer(length);
   }
 
   /** Whether it is still the file that was chosen, asked of the file itself and not of the cache. */
@@ -149,11 +188,13 @@ export class FileStore implements BlockStore {
     return true;
   }
 
-  async #readFile(start: number, end: number): Promise<Uint8Array> {
+  async #readFile(start: number, end: number, isRun = false): Promise<Uint8Array<ArrayBuffer>> {
     this.#checkFacts();
     let data: ArrayBuffer;
     try {
-      data = await this.#file.slice(start, end).arrayBuffer();
+      const run = isRun ? this.#runAt(start) : undefined;
+      data = await (run?.take(this.#memoryOf(end - start)) ??
+        this.#file.slice(start, end).arrayBuffer());
     } catch (error) {
       throw this.#changed('unreadable', 'The browser cannot read the file any more.', error);
     }
@@ -162,6 +203,28 @@ export class FileStore implements BlockStore {
     }
     this.#checkFacts();
     return new Uint8Array(data);
+  }
+
+  /** The run that goes on at `start`; undefined where there are no streams that could. */
+  #runAt(start: number): FileRun | undefined {
+    this.#runs = this.#runs.filter((one) => {
+      if (one.isOver) one.close();
+      return !one.isOver;
+    });
+    const index = this.#runs.findIndex((one) => one.isAt(start));
+    const run = index < 0 ? this.#openRun(start) : this.#runs.splice(index, 1)[0];
+    if (run) this.#runs.push(run);
+    if (this.#runs.length > RUNS_MAX) this.#runs.shift()?.close();
+    return run;
+  }
+
+  #openRun(start: number): FileRun | undefined {
+    const stream = this.#hasStreams && this.#file.slice(start, this.size).stream?.();
+    try {
+      if (stream) return new FileRun(stream, start);
+    } catch {}
+    this.#hasStreams = false;
+    return undefined;
   }
 
   /** The size and date of a File are live in some browsers. */
@@ -180,6 +243,8 @@ export class FileStore implements BlockStore {
     if (this.#dead) return this.#dead;
     this.#dead = new FileChangedError(sign, message, cause);
     this.#extents = [];
+    for (const run of this.#runs) run.close();
+    this.#runs = [];
     this.#onChanged?.(this.#dead);
     return this.#dead;
   }

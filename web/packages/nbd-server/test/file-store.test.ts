@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
+import type { ByteStream } from '../src/file-run.js';
 import { FileChangedError, type FileLike, FileStore } from '../src/file-store.js';
 import { NbdServer } from '../src/server.js';
 import { counting, TestClient } from './test-client.js';
@@ -26,6 +27,39 @@ class FakeFile implements FileLike {
         return this.content.slice(start, end).buffer as ArrayBuffer;
       },
     };
+  }
+}
+
+/** A file that can be read as a stream, too, as in browsers of today. */
+class StreamingFile extends FakeFile {
+  readonly streams: number[] = [];
+  cancelled = 0;
+  /** What a stream gives in place of its next bytes: an end, or an error. */
+  brokenStream: 'ends' | 'fails' | undefined;
+  override slice(start: number, end: number) {
+    let at = start;
+    const pull = async (controller: ReadableByteStreamController) => {
+      await this.during?.(at);
+      if (this.brokenStream === 'fails') {
+        controller.error(new DOMException('It could not be read', 'NotReadableError'));
+      } else if (this.brokenStream === 'ends' || at === end) {
+        controller.close();
+        const waiting = controller.byobRequest as { respond(length: number): void } | undefined;
+        waiting?.respond(0);
+      } else {
+        const bytes = this.content.slice(at, Math.min(at + 50, end));
+        at += bytes.length;
+        controller.enqueue(bytes);
+      }
+    };
+    const cancel = () => {
+      this.cancelled++;
+    };
+    const stream = () => {
+      this.streams.push(start);
+      return new ReadableStream({ type: 'bytes', pull, cancel }) as unknown as ByteStream;
+    };
+    return { ...super.slice(start, end), stream };
   }
 }
 
@@ -129,6 +163,109 @@ describe('reading', () => {
     await read(store, 5 * 64 + 1, 1);
     expect(file.slices).toHaveLength(before + 1);
   });
+});
+
+describe('reading in order, where there are streams', () => {
+  const runs = { minRead: 32, maxRead: 256, streamRead: 128, memory: 512 };
+
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  async function readTo(store: FileStore, from: number, to: number): Promise<void> {
+    for (let at = from; at < to; at += 20) {
+      expect(await read(store, at, 20)).toEqual(image.subarray(at, at + 20));
+    }
+  }
+
+  test('takes all but the beginning out of one stream', async () => {
+    const file = new StreamingFile(image);
+    await readTo(new FileStore(file, runs), 0, 1000);
+    expect(file.slices).toEqual([
+      [0, 32],
+      [32, 96],
+    ]);
+    expect(file.streams).toEqual([96]);
+  });
+
+  test("several readers have a stream each, and memory that serves again is nobody else's", async () => {
+    const file = new StreamingFile(counting(64000));
+    const store = new FileStore(file, runs);
+    for (let at = 0; at < 16000; at += 100) {
+      const offsets = [at, at + 16000, at + 32000, at + 48000, at + 20];
+      const got = await Promise.all(offsets.map((offset) => read(store, offset, 100)));
+      for (const [i, offset = 0] of offsets.entries()) {
+        expect(got[i]).toEqual(file.content.subarray(offset, offset + 100));
+      }
+    }
+  });
+
+  test('a stream that nobody goes on with is let go of', async () => {
+    const file = new StreamingFile(counting(64000));
+    const store = new FileStore(file, { ...runs, memory: 8192 });
+    for (let run = 0; run < 8; run++) {
+      for (let at = 0; at < 400; at += 20) await read(store, run * 8000 + at, 20);
+    }
+    expect(file.streams).toHaveLength(8);
+    await expect.poll(() => file.cancelled).toBeGreaterThanOrEqual(4);
+  });
+
+  test('a stream is opened anew before it is old, for only then does the browser look', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const file = new StreamingFile(image);
+    const store = new FileStore(file, runs);
+    await readTo(store, 0, 200);
+    vi.setSystemTime(Date.now() + 249);
+    await readTo(store, 200, 400);
+    expect(file.streams).toEqual([96]);
+    vi.setSystemTime(Date.now() + 1);
+    await readTo(store, 400, 1000);
+    expect(file.streams).toHaveLength(2);
+    expect(file.cancelled).toBe(1);
+  });
+
+  test('without them, or with such as fill no memory they are given, slices do', async () => {
+    const file = new StreamingFile(image);
+    const store = new FileStore(file, runs);
+    const slice = file.slice.bind(file);
+    file.slice = (start, end) => ({
+      ...slice(start, end),
+      stream: () => new ReadableStream() as unknown as ByteStream,
+    });
+    await readTo(store, 0, 1000);
+    expect(file.slices.at(-1)?.[1]).toBe(1000);
+  });
+
+  for (const [how, sign] of [
+    ['ends', 'short'],
+    ['fails', 'unreadable'],
+  ] as const) {
+    test(`a stream that ${how} is a changed file: noticed once, dead for good`, async () => {
+      const file = new StreamingFile(image);
+      const heard: FileChangedError[] = [];
+      const store = new FileStore(file, { ...runs, onChanged: (e) => heard.push(e) });
+      await readTo(store, 0, 100);
+      file.brokenStream = how;
+      const target = new Uint8Array(400);
+      const failure = await store.read(96, target).catch((error) => error);
+      expect(failure.sign).toBe(sign);
+      expect(target).toEqual(new Uint8Array(400));
+      expect(heard).toEqual([failure]);
+      await expect(store.read(0, new Uint8Array(1))).rejects.toBe(failure);
+    });
+  }
+
+  for (const fact of ['size', 'lastModified'] as const) {
+    test(`another ${fact} while a stream gives its bytes fails the read`, async () => {
+      const file = new StreamingFile(image);
+      const store = new FileStore(file, runs);
+      await readTo(store, 0, 100);
+      file.during = () => file[fact]++;
+      const target = new Uint8Array(500);
+      await expect(store.read(100, target)).rejects.toBeInstanceOf(FileChangedError);
+      expect(target).toEqual(new Uint8Array(500));
+    });
+  }
 });
 
 describe('a file that changes', () => {
