@@ -3,7 +3,7 @@
 // to answer and nobody to wait for.
 const QUEUED_MAX = 8 << 20;
 const HEAD = 28; // before the data in each message, as in a reply
-const READ = 8 << 20;
+const READ = 1 << 20;
 
 onmessage = async ({ data: { bytes, message, file, url } }) => {
   const socket = new WebSocket(url, 'platter.media.1');
@@ -24,21 +24,19 @@ onmessage = async ({ data: { bytes, message, file, url } }) => {
   socket.close(1000);
 };
 
-/** Fills one target after the other from the file, over and over, and reads one block ahead. */
+/** Fills one target after the other from the file, over and over, out of a stream, as the page does. */
 function fileReader(file) {
-  let start = 0;
-  const read = () => {
-    const from = start < file.size ? start : 0;
-    start = from + READ;
-    return file.slice(from, start).arrayBuffer();
-  };
-  let ahead = read();
+  const open = () => file.stream().getReader({ mode: 'byob' });
+  let reader = open();
+  let memory = new ArrayBuffer(READ);
   let block = new Uint8Array();
   return async (target) => {
     for (let at = 0; at < target.length; ) {
       if (block.length === 0) {
-        block = new Uint8Array(await ahead);
-        ahead = read();
+        const { value } = await reader.read(new Uint8Array(memory));
+        if (value.length === 0) reader = open();
+        memory = value.buffer;
+        block = value;
       }
       const part = block.subarray(0, target.length - at);
       target.set(part, at);
