@@ -111,9 +111,11 @@ def test_leftovers_and_complaints_are_seen(bmc: VirtualBmc, drive: str) -> None:
     assert "nbd0 is connected" in left
     assert "gadget by-hand exists" in left
     assert f"the machine still has {drive.removeprefix('/dev/')}" in left
-    bmc.run("nbd-client -d /dev/nbd0")
+    # What the gadget has in the page cache would be read without a complaint.
+    bmc.run("nbd-client -d /dev/nbd0; echo 1 >/proc/sys/vm/drop_caches")
     bmc.run(f"dd if={drive} of=/dev/null bs=1M count=8 iflag=direct", check=False)
-    assert any("I/O error" in line for line in bmc.machine_complaints("breaking it"))
+    name = drive.removeprefix("/dev/")
+    assert any(name in line for line in bmc.machine_complaints("breaking it"))
 
 
 def test_the_second_machine_boots_and_boots_again(
