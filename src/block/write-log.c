@@ -9,8 +9,8 @@
  * answered.
  *
  * A far end that was told to write past its cache (FUA) keeps that piece safe; but if earlier ones
- * that it touches are not, they would be replayed over it. It then stays with them, and its write is
- * answered after a flush of all: a replay cut short must not take back what was promised.
+ * that it touches are not, they would be replayed over it. It then stays with them, and its write
+ * is answered after a flush of all: a replay cut short must not take back what was promised.
  *
  * Data are copied into frames taken from the cache, one behind the other, and a frame goes back
  * with the last piece in it. So the log is within the drive's one bound on memory, and the
