@@ -15,21 +15,13 @@
 
 #include <string.h>
 
+#include "base/minmax.h"
+
 #define QUESTION_MAX ((uint64_t)64 << 20)
 /* This far beyond a position is to be known. */
 #define AHEAD ((uint64_t)32 << 20)
 /* The map is to have room for the ranges of so many answers. */
 #define ANSWERS_KEPT 16
-
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
 
 void extents_init(struct extents *e, uint64_t medium_size, uint32_t block_min, bool can_ask)
 {

@@ -33,6 +33,8 @@
 
 #include <string.h>
 
+#include "base/minmax.h"
+
 #define ASK_STEP (64u << 10)
 #define ASK_MAX  (1u << 20)
 /* An ask is this long on the line, so that others do not wait for it, unless there would be too
@@ -56,16 +58,6 @@
 #define DIP_SAMPLES 4
 #define DIP_GAP     SECOND
 #define STALL_MIN   SECOND
-
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
 
 void line_init(struct line *line)
 {

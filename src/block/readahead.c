@@ -22,6 +22,8 @@
 
 #include <string.h>
 
+#include "base/minmax.h"
+
 #define PAGE 4096u
 /* The least to fetch ahead of a new stream, and the least to fetch at once. */
 #define AHEAD_MIN ((uint64_t)64 << 10)
@@ -38,16 +40,6 @@
 /* What may be wasted before it counts; and when to begin forgetting old accounts. */
 #define WASTE_FREE   ((uint64_t)1 << 20)
 #define ACCOUNTS_MAX ((uint64_t)256 << 20)
-
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
 
 void readahead_init(struct readahead *r, uint64_t medium_size)
 {

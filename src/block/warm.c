@@ -18,6 +18,8 @@
 
 #include <string.h>
 
+#include "base/minmax.h"
+
 #define KIB  1024u
 #define MIB  ((uint64_t)1 << 20)
 #define PAGE 4096u
@@ -32,16 +34,6 @@
 #define DIRECTORY_MAX   (128 * KIB)
 #define DESCRIPTOR_LAST 32 /* the last sector to look for a volume descriptor in */
 #define LOOKS_TOTAL     64
-
-static uint64_t min_u64(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
-static uint64_t max_u64(uint64_t a, uint64_t b)
-{
-    return a > b ? a : b;
-}
 
 static uint64_t get_le(const uint8_t *at, unsigned width)
 {
