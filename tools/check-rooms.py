@@ -45,6 +45,7 @@ LIBRARIES = {
     r"systemd/sd-bus\.h": [],
     r"netlink/.*": ["priv"],
     r"linux/(nbd|nbd-netlink)\.h": ["priv"],
+    r"libaio\.h": ["export/usb-aio"],
     r"ini\.h": ["config"],
     r"jansson\.h": ["api", "slot", "daemon"],
     r"openssl/.*": ["slot"],

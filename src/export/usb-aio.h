@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Transfers on FunctionFS endpoints that are O_NONBLOCK, by Linux AIO: handed over now, told of
+ * when they are over, on the loop. Nothing here blocks.
+ *
+ * Who owns what: the transfer, its bytes and its descriptor are the owner's, and stay as they are
+ * from a send or receive that returned 0 until `done`.
+ */
+#ifndef PLATTER_EXPORT_USB_AIO_H
+#define PLATTER_EXPORT_USB_AIO_H
+
+#include <libaio.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/list.h"
+
+struct loop;
+struct usb_aio;
+
+struct usb_transfer {
+    /* Exactly once, never from inside the call that began it: the bytes moved, or -errno.
+     * -ESHUTDOWN: the endpoint was disabled; -ECONNRESET: cancelled. */
+    void (*done)(struct usb_transfer *t, int64_t result);
+
+    /* Private. */
+    struct iocb iocb;
+    struct list link;
+    int64_t result;
+};
+
+/* One for each USB device; `depth`: how many transfers may be under way at once, all endpoints
+ * together. 0 or -errno. */
+int usb_aio_new(struct loop *loop, unsigned depth, struct usb_aio **out);
+/* With nothing under way. NULL is allowed. */
+void usb_aio_free(struct usb_aio *a);
+
+/*
+ * On an endpoint, transfers go out, or are filled, in the order of these calls. 0, or -errno when
+ * it was refused at once, and then there is no `done`: -EAGAIN, -ESHUTDOWN or -ENODEV where the
+ * endpoint is not enabled, -ENOMEM where the kernel has no memory for a buffer of that length. The
+ * iovecs must live as long as the bytes.
+ */
+int usb_aio_send(struct usb_aio *a, struct usb_transfer *t, int fd, const struct iovec *iov,
+                 unsigned count);
+int usb_aio_receive(struct usb_aio *a, struct usb_transfer *t, int fd, const struct iovec *iov,
+                    unsigned count);
+
+/* One that is under way; harmless when it is over already and has not been told of. `done` follows
+ * in any case. What was cancelled is off the endpoint when this returns. */
+void usb_aio_cancel(struct usb_aio *a, struct usb_transfer *t);
+
+/*
+ * Halts an endpoint, by the way FunctionFS has for it: I/O in the wrong direction (f_fs.c,
+ * ffs_epfile_io). 0; -EAGAIN while transfers are queued on it or it is not enabled; another -errno.
+ */
+int usb_aio_halt_in(struct usb_aio *a, int in_fd);
+int usb_aio_halt_out(struct usb_aio *a, int out_fd);
+
+#endif
