@@ -84,7 +84,7 @@ static int set_number(struct config_parser *p, const struct key *key, void *base
     return 0;
 }
 
-/* What a grace may be is the export's own: slot_check() asks, when that is known. */
+/* What a grace may be is the export's own: config_check() asks, when that is known. */
 static int set_grace(struct config_parser *p, const struct key *key, void *base, const char *value)
 {
     p->grace_line[p->slot] = p->line;
@@ -134,9 +134,96 @@ static int set_export(struct config_parser *p, const struct key *key, void *base
 {
     struct shown s;
 
-    if (strcmp(value, "unix") != 0 && strcmp(value, "kernel") != 0)
-        return config_fail(p, p->line, "unknown export \"%s\"; say unix or kernel.",
+    if (strcmp(value, "auto") == 0)
+        return 0; /* the default */
+    if (strcmp(value, "usb") != 0 && strcmp(value, "kernel") != 0 && strcmp(value, "unix") != 0)
+        return config_fail(p, p->line, "unknown export \"%s\"; say auto, usb, kernel or unix.",
                            show(&s, value));
+    strcpy((char *)base + key->offset, value);
+    return 0;
+}
+
+/* The name that slots share which are drives of one USB device. */
+static int set_usb_device(struct config_parser *p, const struct key *key, void *base,
+                          const char *value)
+{
+    struct shown s;
+
+    if (strlen(value) >= key->room || !is_plain_name(value, "-._"))
+        return config_fail(p, p->line,
+                           "usb_device is \"%s\"; say a name of at most %zu letters and digits.",
+                           show(&s, value), key->room - 1);
+    strcpy((char *)base + key->offset, value);
+    return 0;
+}
+
+static int set_plugged(struct config_parser *p, const struct key *key, void *base,
+                       const char *value)
+{
+    struct shown s;
+    bool always = strcmp(value, "always") == 0;
+
+    if (!always && strcmp(value, "session") != 0)
+        return config_fail(p, p->line, "plugged is \"%s\"; say session or always.",
+                           show(&s, value));
+    *(bool *)((char *)base + key->offset) = always;
+    return 0;
+}
+
+static int set_drive(struct config_parser *p, const struct key *key, void *base, const char *value)
+{
+    static const char *const names[] = {
+        [CONFIG_DRIVE_AUTO] = "auto",
+        [CONFIG_DRIVE_DISK] = "disk",
+        [CONFIG_DRIVE_CD] = "cd",
+    };
+    struct shown s;
+
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(value, names[i]) == 0) {
+            *(enum config_drive *)(void *)((char *)base + key->offset) = (enum config_drive)i;
+            return 0;
+        }
+    }
+    return config_fail(p, p->line, "drive is \"%s\"; say auto, disk or cd.", show(&s, value));
+}
+
+static int set_write(struct config_parser *p, const struct key *key, void *base, const char *value)
+{
+    struct shown s;
+    bool back = strcmp(value, "back") == 0;
+
+    if (!back && strcmp(value, "through") != 0)
+        return config_fail(p, p->line, "write is \"%s\"; say through or back.", show(&s, value));
+    *(bool *)((char *)base + key->offset) = back;
+    return 0;
+}
+
+/* A SCSI string: fixed room, printable ASCII (SPC-3, section 4.4.1). */
+static int set_inquiry(struct config_parser *p, const struct key *key, void *base,
+                       const char *value)
+{
+    struct shown s;
+    size_t length = strlen(value);
+    bool good = length < key->room;
+
+    for (size_t i = 0; i < length && good; i++)
+        good = value[i] >= ' ' && value[i] <= '~';
+    if (!good)
+        return config_fail(p, p->line, "%s is \"%s\"; say at most %zu printable ASCII characters.",
+                           key->name, show(&s, value), key->room - 1);
+    strcpy((char *)base + key->offset, value);
+    return 0;
+}
+
+/* Machines make names of it, and a blank or a comma in it upsets some of them. */
+static int set_serial(struct config_parser *p, const struct key *key, void *base, const char *value)
+{
+    struct shown s;
+
+    if (strlen(value) >= key->room || !is_plain_name(value, "-._"))
+        return config_fail(p, p->line, "serial is \"%s\"; say at most %zu letters and digits.",
+                           show(&s, value), key->room - 1);
     strcpy((char *)base + key->offset, value);
     return 0;
 }
@@ -313,6 +400,13 @@ static const struct key keys[] = {
     {CONFIG_SLOT, "socket", set_path, IN_SLOT(socket_path)},
     {CONFIG_SLOT, "nbd", set_nbd, IN_SLOT(nbd)},
     {CONFIG_SLOT, "udc", set_udc, IN_SLOT(udc)},
+    {CONFIG_SLOT, "usb_device", set_usb_device, IN_SLOT(usb_device)},
+    {CONFIG_SLOT, "plugged", set_plugged, IN_SLOT(plugged_always)},
+    {CONFIG_SLOT, "drive", set_drive, IN_SLOT(drive)},
+    {CONFIG_SLOT, "write", set_write, IN_SLOT(write_back)},
+    {CONFIG_SLOT, "vendor", set_inquiry, IN_SLOT(vendor)},
+    {CONFIG_SLOT, "product", set_inquiry, IN_SLOT(product)},
+    {CONFIG_SLOT, "serial", set_serial, IN_SLOT(serial)},
     {CONFIG_SLOT, "grace", set_grace, ROOM_IN(config_slot, grace), 1, 3600, "seconds"},
     {CONFIG_SLOT, "keep", set_number, ROOM_IN(config_slot, keep), 0, 604800, "seconds"},
     {CONFIG_SLOT, "cache", set_number, ROOM_IN(config_slot, cache), 4, 1024, "MiB"},

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Inside the room: what config.c (lines and sections) and config-keys.c (what each key means)
- * share. config_parse() is also what the fuzzer and the unit tests call.
+ * Inside the room: what config.c (lines and sections), config-keys.c (what each key means) and
+ * config-check.c (what must hold of the whole) share. config_parse() is also what the fuzzer and
+ * the unit tests call.
  */
 #ifndef PLATTER_CONFIG_CONFIG_PARSE_H
 #define PLATTER_CONFIG_CONFIG_PARSE_H
@@ -24,6 +25,7 @@ struct config_seen {
 struct config_parser {
     const char *path;
     struct config *config;
+    bool functionfs; /* the kernel has it: what export = auto means */
     char *error;
     size_t room;
     unsigned failed_line; /* of the sentence in `error`; 0: none yet */
@@ -43,11 +45,11 @@ struct config_parser {
 };
 
 /*
- * Reads a configuration from memory; `path` is only what sentences call it. 0 or -EINVAL with one
- * sentence in `error`.
+ * Reads a configuration from memory; `path` is only what sentences call it, `functionfs` whether
+ * the kernel has FunctionFS. 0 or -EINVAL with one sentence in `error`.
  */
-int config_parse(const char *text, size_t length, const char *path, struct config *config,
-                 char *error, size_t room);
+int config_parse(const char *text, size_t length, const char *path, bool functionfs,
+                 struct config *config, char *error, size_t room);
 
 /* Keeps the first sentence, prefixed with file and line (0: the whole file); later ones are the
  * echo of the first. Returns -EINVAL. */
@@ -56,6 +58,10 @@ __attribute__((format(printf, 3, 4))) int config_fail(struct config_parser *p, u
 
 /* Sets one key of the current section. 0, or -EINVAL by way of config_fail(). */
 int config_set(struct config_parser *p, const char *key, const char *value);
+
+/* Fills in what depends on other keys, and looks at what must hold of the whole. 0, or -EINVAL by
+ * way of config_fail(). */
+int config_check(struct config_parser *p);
 
 /* Whether only this machine itself can reach the address (127.0.0.0/8, ::1, and
  * ::ffff:127.0.0.0/104). */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration as a file: lines, sections, and what must hold of the whole.
+ * The configuration as a file: lines and sections.
  *
  * inih splits `key = value` from comments and blanks. Lines come to it through a reader of ours,
  * for three reasons: it tells its handler no line number, it cuts an overlong line in two without a
@@ -22,19 +22,12 @@
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "base/driver.h"
 #include "base/log.h"
-#include "base/utf8.h"
 #include "config/config-parse.h"
 
 /* Far more than any configuration; a wrong path (an image, a device) is stopped here. */
 #define FILE_MAX (64 * 1024)
-
-/*
- * Linux gives a SCSI command 30 s and then resets the device, which a gadget stuck in a read does
- * not survive: what waits for a far end is answered before that.
- */
-#define KERNEL_GRACE_MAX   25u
-#define UNIX_GRACE_DEFAULT 60u
 
 int config_fail(struct config_parser *p, unsigned line, const char *format, ...)
 {
@@ -176,106 +169,6 @@ static int key_read(void *arg, const char *section, const char *key, const char 
     return config_set(p, key, value) == 0;
 }
 
-/* The grace of one slot, whose export is known by now. */
-static int grace_check(struct config_parser *p, unsigned number)
-{
-    struct config_slot *slot = &p->config->slots[number];
-    bool kernel = strcmp(slot->export_name, "kernel") == 0;
-
-    if (slot->grace == 0)
-        slot->grace = kernel ? KERNEL_GRACE_MAX : UNIX_GRACE_DEFAULT;
-    if (kernel && slot->grace > KERNEL_GRACE_MAX)
-        return config_fail(p, p->grace_line[number],
-                           "grace is %u; with export = kernel %u seconds is the most, for a "
-                           "machine gives up its USB drive after 30.",
-                           slot->grace, KERNEL_GRACE_MAX);
-    return 0;
-}
-
-/* What must hold of one slot, and between it and the ones before. */
-static int slot_check(struct config_parser *p, unsigned number)
-{
-    struct config_slot *slot = &p->config->slots[number];
-    unsigned line = p->slots[number].line;
-
-    if (!slot->export_name[0])
-        return config_fail(p, line,
-                           "[slot %u] does not say how the drive goes out; add export = unix or "
-                           "export = kernel.",
-                           number);
-    if (!slot->name[0])
-        snprintf(slot->name, sizeof slot->name, "Drive %u", number + 1);
-    if (!slot->socket_path[0])
-        snprintf(slot->socket_path, sizeof slot->socket_path, "%s/slot-%u.sock",
-                 p->config->runtime_dir, number);
-    if (grace_check(p, number) < 0)
-        return -EINVAL;
-    for (unsigned i = 0; i < number; i++) {
-        const struct config_slot *other = &p->config->slots[i];
-
-        if (strcmp(other->export_name, slot->export_name) != 0)
-            continue;
-        if (strcmp(slot->export_name, "unix") == 0 &&
-            strcmp(slot->socket_path, other->socket_path) == 0)
-            return config_fail(p, line,
-                               "[slot %u] has the same socket as [slot %u]; give each its "
-                               "own.",
-                               number, i);
-        if (strcmp(slot->export_name, "kernel") == 0 && strcmp(slot->nbd, "auto") != 0 &&
-            strcmp(slot->nbd, other->nbd) == 0)
-            return config_fail(p, line,
-                               "[slot %u] has the same nbd device as [slot %u]; give each "
-                               "its own, or say nbd = auto.",
-                               number, i);
-        if (strcmp(slot->export_name, "kernel") == 0 && strcmp(slot->udc, "auto") != 0 &&
-            strcmp(slot->udc, other->udc) == 0)
-            return config_fail(p, line,
-                               "[slot %u] has the same USB device controller as [slot %u]; "
-                               "give each its own, or say udc = auto.",
-                               number, i);
-    }
-    return 0;
-}
-
-static int slots_check(struct config_parser *p)
-{
-    unsigned count = 0;
-
-    for (unsigned i = 0; i < CONFIG_SLOTS_MAX; i++) {
-        if (p->slots[i].line == 0)
-            continue;
-        if (i != count)
-            return config_fail(p, p->slots[i].line,
-                               "there is a [slot %u] but no [slot %u]; number the slots from 0 "
-                               "without a gap.",
-                               i, count);
-        if (slot_check(p, i) < 0)
-            return -EINVAL;
-        count++;
-    }
-    if (count == 0)
-        return config_fail(p, 0,
-                           "there is no slot; add a section [slot 0] with export = unix or export "
-                           "= kernel in it.");
-    p->config->slot_count = count;
-    return 0;
-}
-
-static int listen_check(struct config_parser *p)
-{
-    const struct config *config = p->config;
-
-    for (size_t i = 0; i < config->listen_count && !config->insecure_no_login; i++) {
-        if (!config_is_loopback(config->listen[i].host))
-            return config_fail(p, p->listen_line,
-                               "%s can be reached from the network and there is no login yet; say "
-                               "insecure_no_login = yes as well if everybody there may use the "
-                               "drives, or listen on 127.0.0.1.",
-                               config->listen[i].host);
-    }
-    return 0;
-}
-
 static void set_defaults(struct config *config)
 {
     memset(config, 0, sizeof *config);
@@ -291,16 +184,24 @@ static void set_defaults(struct config *config)
     for (size_t i = 0; i < CONFIG_SLOTS_MAX; i++) {
         strcpy(config->slots[i].nbd, "auto");
         strcpy(config->slots[i].udc, "auto");
+        strcpy(config->slots[i].vendor, "Platter");
         config->slots[i].keep = 3600;
         config->slots[i].cache = 32;
     }
 }
 
-int config_parse(const char *text, size_t length, const char *path, struct config *config,
-                 char *error, size_t room)
+int config_parse(const char *text, size_t length, const char *path, bool functionfs,
+                 struct config *config, char *error, size_t room)
 {
     struct config_parser p = {
-        .path = path, .config = config, .error = error, .room = room, .at = text, .end = text};
+        .path = path,
+        .config = config,
+        .functionfs = functionfs,
+        .error = error,
+        .room = room,
+        .at = text,
+        .end = text,
+    };
     int line;
 
     p.end += length;
@@ -319,9 +220,7 @@ int config_parse(const char *text, size_t length, const char *path, struct confi
     }
     if (p.failed)
         return -EINVAL;
-    if (listen_check(&p) < 0)
-        return -EINVAL;
-    return slots_check(&p);
+    return config_check(&p);
 }
 
 static int read_whole(const char *path, char *text, size_t room, size_t *length)
@@ -365,5 +264,6 @@ int config_read(const char *path, struct config *config, char *error, size_t roo
                  strerror(-r));
         return r;
     }
-    return config_parse(text, length, path, config, error, room);
+    return config_parse(text, length, path, driver_find_here("usb_f_fs") != DRIVER_MISSING, config,
+                        error, room);
 }

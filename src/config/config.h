@@ -2,7 +2,8 @@
 /*
  * The configuration: one INI file, read once into a struct that never changes afterwards. Both
  * platterd and platter-helper read the same file, so there is one place to say what a slot is.
- * docs/platter.conf.5.md is the reference.
+ * docs/platter.conf.5.md is the reference. What export = auto means is settled while reading, by
+ * what this machine's kernel has, so the two programs cannot see it differently.
  */
 #ifndef PLATTER_CONFIG_CONFIG_H
 #define PLATTER_CONFIG_CONFIG_H
@@ -15,13 +16,29 @@
 #define CONFIG_LISTEN_MAX 8
 #define CONFIG_NAMES_MAX  8
 
+/* What kind of drive the machine sees. */
+enum config_drive {
+    CONFIG_DRIVE_AUTO, /* as the person chooses with each image */
+    CONFIG_DRIVE_DISK,
+    CONFIG_DRIVE_CD,
+};
+
 struct config_slot {
     char name[64];         /* for people; default "Drive N" */
-    char export_name[16];  /* "unix" or "kernel" */
+    char export_name[16];  /* "usb", "kernel" or "unix": of "auto", what it means here */
+    bool export_auto;      /* the file says auto, or nothing */
     char socket_path[108]; /* unix; default RUNTIME/slot-N.sock */
     char nbd[16];          /* kernel: "auto" or "nbd0" ... */
-    char udc[64];          /* kernel: "auto" or a name in /sys/class/udc */
-    unsigned grace; /* seconds the machine waits for a lost far end; 25 (kernel) or 60 (unix) */
+    char udc[64];          /* usb, kernel: "auto" or a name in /sys/class/udc */
+    char usb_device[32];   /* usb: slots of one name are drives of one USB device; "": of its own */
+    bool plugged_always;   /* usb: the device is there without a medium too */
+    enum config_drive drive; /* usb */
+    bool write_back;         /* usb: writes may be acknowledged before the far end has them */
+    char vendor[9];          /* usb: what the drive calls itself; default "Platter" */
+    char product[17];        /* usb; "": "Virtual Disk" or "Virtual CD", by its kind */
+    char serial[33];         /* usb; default "PLATTER" and the slot in hexadecimal digits */
+    unsigned grace; /* seconds the machine waits for a lost far end; 170 (usb), 25 (kernel) or 60
+                       (unix) */
     unsigned keep;  /* seconds its drive then stays, giving errors; default 3600 */
     unsigned cache; /* MiB of the image held in memory at most; default 32 */
 };
@@ -56,5 +73,11 @@ struct config {
  * `config` is then not to be used.
  */
 int config_read(const char *path, struct config *config, char *error, size_t room);
+
+/*
+ * The USB device that a slot with export = usb is a drive of, as the lowest number of all slots
+ * that are drives of it: the slot's own where it shares with none.
+ */
+unsigned config_usb_first(const struct config *config, unsigned slot);
 
 #endif

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/driver.h"
 #include "config/config.h"
 #include "daemon/probe.h"
 
@@ -103,13 +104,13 @@ static void check_listen(const struct check *c, const struct config_listen *at)
 static bool check_driver(const struct check *c, const char *module, const char *option,
                          const char *wanted_by)
 {
-    switch (probe_driver(c->root, c->release, module)) {
-    case PROBE_THERE:
+    switch (driver_find(c->root, c->release, module)) {
+    case DRIVER_THERE:
         return say(c, true, "%s (%s)", module, wanted_by);
-    case PROBE_LOADABLE:
+    case DRIVER_LOADABLE:
         return say(c, true, "%s (%s): not loaded; platter-helper does it (modprobe %s%s)", module,
                    wanted_by, module, option);
-    case PROBE_MISSING:
+    case DRIVER_MISSING:
         break;
     }
     return say(c, false,

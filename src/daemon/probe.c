@@ -8,42 +8,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/cleanup.h"
 #include "base/sysfile.h"
 
 #define PATH_ROOM 512
-
-/* Whether any line of modules.dep or modules.builtin tells of MODULE.ko, compressed or not. */
-static bool listed(const char *root, const char *release, const char *file, const char *module)
-{
-    char path[PATH_ROOM];
-    char wanted[96];
-    char line[4096];
-    cleanup_file FILE *list = NULL;
-
-    snprintf(path, sizeof path, "%s/lib/modules/%s/%s", root, release, file);
-    snprintf(wanted, sizeof wanted, "/%s.ko", module);
-    list = fopen(path, "re");
-    while (list && fgets(line, sizeof line, list)) {
-        /* Only the line's own module counts, not those it depends on. */
-        line[strcspn(line, ":\n")] = '\0';
-        if (strstr(line, wanted))
-            return true;
-    }
-    return false;
-}
-
-enum probe_driver probe_driver(const char *root, const char *release, const char *module)
-{
-    char path[PATH_ROOM];
-
-    snprintf(path, sizeof path, "%s/sys/module/%s", root, module);
-    if (access(path, F_OK) == 0 || listed(root, release, "modules.builtin", module))
-        return PROBE_THERE;
-    return listed(root, release, "modules.dep", module) ? PROBE_LOADABLE : PROBE_MISSING;
-}
 
 static void read_attribute(const char *root, const char *controller, const char *attribute,
                            char *out, size_t room)

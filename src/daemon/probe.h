@@ -1,22 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What this machine's kernel can do, read from /sys and /lib/modules without any privilege. `root`
- * is put before every path: "" for this machine, a directory for a test.
+ * The hardware of this machine, read from /sys and /proc without any privilege. `root` is put
+ * before every path: "" for this machine, a directory for a test.
  */
 #ifndef PLATTER_DAEMON_PROBE_H
 #define PLATTER_DAEMON_PROBE_H
 
 #include <stdbool.h>
-#include <stddef.h>
-
-enum probe_driver {
-    PROBE_THERE,    /* loaded, or built in */
-    PROBE_LOADABLE, /* a module that is not loaded */
-    PROBE_MISSING,
-};
-
-/* `release` as uname(2) says it; the module's name as modprobe takes it, with underscores. */
-enum probe_driver probe_driver(const char *root, const char *release, const char *module);
 
 struct probe_controller {
     char name[64];

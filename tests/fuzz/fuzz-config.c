@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct config config;
     char error[256] = "";
-    int r = config_parse((const char *)data, size, "fuzz", &config, error, sizeof error);
+    int r = config_parse((const char *)data, size, "fuzz", size & 1, &config, error, sizeof error);
 
     if (r != 0) {
         if (!error[0])
@@ -22,7 +22,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (config.slot_count == 0 || config.slot_count > CONFIG_SLOTS_MAX || config.listen_count == 0)
         abort();
     for (size_t i = 0; i < config.slot_count; i++) {
-        if (!config.slots[i].export_name[0] || config.slots[i].socket_path[0] != '/')
+        const struct config_slot *slot = &config.slots[i];
+
+        if (!slot->export_name[0] || strcmp(slot->export_name, "auto") == 0 ||
+            slot->socket_path[0] != '/' || slot->grace == 0 || !slot->vendor[0] || !slot->serial[0])
+            abort();
+        if (config_usb_first(&config, (unsigned)i) > i)
             abort();
     }
     for (size_t i = 0; i < config.listen_count; i++) {

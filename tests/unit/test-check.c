@@ -15,9 +15,9 @@
 
 #include <cmocka.h>
 
+#include "base/driver.h"
 #include "config/config.h"
 #include "daemon/check.h"
-#include "daemon/probe.h"
 
 #define RELEASE "6.1.0-test"
 
@@ -117,15 +117,15 @@ static void test_drivers(void **state)
 {
     struct machine *m = *state;
 
-    assert_int_equal(probe_driver(m->root, RELEASE, "nbd"), PROBE_LOADABLE);
-    assert_int_equal(probe_driver(m->root, RELEASE, "libcomposite"), PROBE_THERE);
-    assert_int_equal(probe_driver(m->root, RELEASE, "usb_f_mass_storage"), PROBE_LOADABLE);
-    assert_int_equal(probe_driver(m->root, RELEASE, "usb_f_fs"), PROBE_MISSING);
+    assert_int_equal(driver_find(m->root, RELEASE, "nbd"), DRIVER_LOADABLE);
+    assert_int_equal(driver_find(m->root, RELEASE, "libcomposite"), DRIVER_THERE);
+    assert_int_equal(driver_find(m->root, RELEASE, "usb_f_mass_storage"), DRIVER_LOADABLE);
+    assert_int_equal(driver_find(m->root, RELEASE, "usb_f_fs"), DRIVER_MISSING);
     /* Only as something that another one depends on. */
-    assert_int_equal(probe_driver(m->root, RELEASE, "other"), PROBE_MISSING);
-    assert_int_equal(probe_driver(m->root, "no-such-release", "nbd"), PROBE_MISSING);
+    assert_int_equal(driver_find(m->root, RELEASE, "other"), DRIVER_MISSING);
+    assert_int_equal(driver_find(m->root, "no-such-release", "nbd"), DRIVER_MISSING);
     put(m, "/sys/module/nbd/refcnt", "0\n");
-    assert_int_equal(probe_driver(m->root, RELEASE, "nbd"), PROBE_THERE);
+    assert_int_equal(driver_find(m->root, RELEASE, "nbd"), DRIVER_THERE);
 }
 
 static void test_all_is_well(void **state)

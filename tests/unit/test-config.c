@@ -16,11 +16,12 @@
 #include "config/config-parse.h"
 
 #define SLOT "[slot 0]\nexport=unix\n"
+#define USB  "[slot 0]\nexport=usb\n"
 
 static int parse(const char *text, struct config *config, char *error, size_t room)
 {
     error[0] = '\0';
-    return config_parse(text, strlen(text), "p.conf", config, error, room);
+    return config_parse(text, strlen(text), "p.conf", false, config, error, room);
 }
 
 static void must_parse(const char *text, struct config *config)
@@ -106,6 +107,69 @@ static void test_everything(void **state)
     assert_int_equal(c.restart_grace, 20);
 }
 
+static void test_usb(void **state)
+{
+    struct config c;
+
+    (void)state;
+    must_parse(USB, &c);
+    assert_int_equal(c.slots[0].grace, 170);
+    assert_false(c.slots[0].plugged_always);
+    assert_int_equal(c.slots[0].drive, CONFIG_DRIVE_AUTO);
+    assert_false(c.slots[0].write_back);
+    assert_string_equal(c.slots[0].vendor, "Platter");
+    assert_string_equal(c.slots[0].product, "");
+    assert_string_equal(c.slots[0].serial, "504C415454455200");
+    must_parse(USB "usb_device = rack\nplugged = always\ndrive = disk\nwrite = back\n"
+                   "vendor = A B\nproduct = Sixteen letters!\nserial = S-1\ngrace = 3600\n"
+                   "[slot 1]\nexport=kernel\n"
+                   "[slot 2]\nexport=usb\nusb_device=rack\nplugged=always\ndrive=cd\n"
+                   "[slot 3]\nexport=usb\nusb_device=other\nudc=a\n"
+                   "[slot 4]\nexport=unix\nusb_device=rack\nudc=a\n",
+               &c);
+    assert_string_equal(c.slots[0].usb_device, "rack");
+    assert_true(c.slots[0].plugged_always);
+    assert_int_equal(c.slots[0].drive, CONFIG_DRIVE_DISK);
+    assert_true(c.slots[0].write_back);
+    assert_string_equal(c.slots[0].vendor, "A B");
+    assert_string_equal(c.slots[0].product, "Sixteen letters!");
+    assert_string_equal(c.slots[0].serial, "S-1");
+    assert_int_equal(c.slots[0].grace, 3600);
+    assert_int_equal(c.slots[2].drive, CONFIG_DRIVE_CD);
+    assert_string_equal(c.slots[2].serial, "504C415454455202");
+    for (unsigned i = 0; i < c.slot_count; i++)
+        assert_int_equal(config_usb_first(&c, i), i == 2 ? 0 : i);
+}
+
+/* What a slot that does not say its export gets, by what the kernel has. */
+static void test_auto(void **state)
+{
+    static const char text[] = "[slot 0]\n[slot 1]\nexport=auto\n[slot 2]\nexport=kernel\n";
+    static const char long_grace[] = "[slot 0]\ngrace=26\n";
+    struct config c;
+    char error[256];
+
+    (void)state;
+    for (int functionfs = 0; functionfs < 2; functionfs++) {
+        const char *name = functionfs ? "usb" : "kernel";
+
+        assert_int_equal(
+            config_parse(text, strlen(text), "p.conf", functionfs, &c, error, sizeof error), 0);
+        assert_string_equal(c.slots[0].export_name, name);
+        assert_string_equal(c.slots[1].export_name, name);
+        assert_string_equal(c.slots[2].export_name, "kernel");
+        assert_true(c.slots[0].export_auto && c.slots[1].export_auto);
+        assert_false(c.slots[2].export_auto);
+        assert_int_equal(c.slots[0].grace, functionfs ? 170 : 25);
+    }
+    assert_int_equal(
+        config_parse(long_grace, strlen(long_grace), "p.conf", true, &c, error, sizeof error), 0);
+    assert_int_equal(
+        config_parse(long_grace, strlen(long_grace), "p.conf", false, &c, error, sizeof error),
+        -EINVAL);
+    assert_non_null(strstr(error, "with the export kernel (auto, on this machine) 25 seconds"));
+}
+
 #define TEN     "0123456789"
 #define HUNDRED TEN TEN TEN TEN TEN TEN TEN TEN TEN TEN
 
@@ -135,8 +199,7 @@ static const struct bad {
     {"word\n[bogus]\n", "p.conf:1: ", "neither"},
     {SLOT "name=\n", "p.conf:3: ", "name has no value"},
     {SLOT "name = first\n  second\n", "p.conf:4: ", "neither"},
-    {"[slot 0]\nexport=usb\n", "p.conf:2: ", "unknown export \"usb\"; say unix or kernel"},
-    {"[slot 0]\nname=A\n", "p.conf:1: ", "[slot 0] does not say how"},
+    {"[slot 0]\nexport=scsi\n", "p.conf:2: ", "\"scsi\"; say auto, usb, kernel or unix"},
     {SLOT "[slot 2]\nexport=unix\n", "p.conf:3: ", "a [slot 2] but no [slot 1]"},
     {"[slot 1]\nexport=unix\n", "p.conf:1: ", "a [slot 1] but no [slot 0]"},
     {SLOT "socket=x.sock\n", "p.conf:3: ", "begin it with a /"},
@@ -158,6 +221,29 @@ static const struct bad {
      "p.conf:4: ", "same nbd device as [slot 0]"},
     {"[slot 0]\nexport=kernel\nudc=a\n[slot 1]\nexport=kernel\nudc=a\n",
      "p.conf:4: ", "same USB device controller"},
+    {USB "udc=a\n[slot 1]\nexport=kernel\nudc=a\n", "p.conf:4: ", "same USB device controller"},
+    {USB "serial=A\n[slot 1]\nexport=usb\nserial=A\n", "p.conf:4: ", "same serial number as"},
+    {USB "usb_device=a b\n", "p.conf:3: ", "usb_device is \"a b\"; say a name of at most 31"},
+    {USB "usb_device=" TEN TEN TEN TEN "\n", "p.conf:3: ", "at most 31 letters"},
+    {USB "plugged=yes\n", "p.conf:3: ", "plugged is \"yes\"; say session or always"},
+    {USB "drive=dvd\n", "p.conf:3: ", "drive is \"dvd\"; say auto, disk or cd"},
+    {USB "write=no\n", "p.conf:3: ", "write is \"no\"; say through or back"},
+    {USB "vendor=" TEN "\n", "p.conf:3: ", "say at most 8 printable ASCII"},
+    {USB "vendor=caf\xc3\xa9\n", "p.conf:3: ", "printable ASCII"},
+    {USB "product=" TEN TEN "\n", "p.conf:3: ", "say at most 16 printable ASCII"},
+    {USB "product=a\tb\n", "p.conf:3: ", "printable ASCII"},
+    {USB "serial=" TEN TEN TEN TEN "\n", "p.conf:3: ", "at most 32 letters"},
+    {USB "serial=a,b\n", "p.conf:3: ", "serial is \"a,b\""},
+    {USB "plugged=always\n", "p.conf:1: ", "which it must with plugged = always; add drive ="},
+    {USB "usb_device=u\n[slot 1]\nexport=usb\nusb_device=u\ndrive=cd\n",
+     "p.conf:1: ", "[slot 0] does not say what its drive is, which it must as it shares its USB"},
+    {USB "usb_device=u\ndrive=cd\n[slot 1]\nexport=usb\nusb_device=u\n",
+     "p.conf:5: ", "[slot 1] does not say"},
+    {USB "usb_device=u\ndrive=cd\n[slot 1]\nexport=usb\nusb_device=u\ndrive=cd\nudc=a\n",
+     "p.conf:5: ", "are drives of one USB device, u, but differ in udc"},
+    {USB "usb_device=u\ndrive=cd\nplugged=always\n"
+         "[slot 1]\nexport=usb\nusb_device=u\ndrive=cd\n",
+     "p.conf:6: ", "but differ in plugged; say the same in both"},
     {SLOT "[daemon]\nlisten=localhost:80\n", "p.conf:4: ", "\"localhost:80\" is not an address"},
     {SLOT "[daemon]\nlisten=127.0.0.1\n", "p.conf:4: ", "is not an address"},
     {SLOT "[daemon]\nlisten=127.0.0.1:\n", "p.conf:4: ", "is not an address"},
@@ -224,9 +310,10 @@ static void test_nul_and_small_room(void **state)
     char error[512], small[8];
 
     (void)state;
-    assert_int_equal(config_parse(nul, sizeof nul - 1, "p.conf", &c, error, sizeof error), -EINVAL);
+    assert_int_equal(config_parse(nul, sizeof nul - 1, "p.conf", true, &c, error, sizeof error),
+                     -EINVAL);
     assert_non_null(strstr(error, "p.conf:2: this line holds a NUL byte"));
-    assert_int_equal(config_parse("x", 1, "p.conf", &c, small, sizeof small), -EINVAL);
+    assert_int_equal(config_parse("x", 1, "p.conf", true, &c, small, sizeof small), -EINVAL);
     assert_string_equal(small, "p.conf:");
 }
 
@@ -270,6 +357,7 @@ int main(void)
         cmocka_unit_test(test_defaults), cmocka_unit_test(test_everything),
         cmocka_unit_test(test_bad),      cmocka_unit_test(test_nul_and_small_room),
         cmocka_unit_test(test_loopback), cmocka_unit_test(test_files),
+        cmocka_unit_test(test_usb),      cmocka_unit_test(test_auto),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
