@@ -24,7 +24,7 @@ objects() {
     fi
 }
 
-places=(proto session block gadget/plan)
+places=(proto scsi session block gadget/plan)
 bad=0
 checked=0
 

@@ -22,11 +22,12 @@ MAY_INCLUDE = {
     "base": [],
     "config": ["base"],
     "proto": ["base"],
+    "scsi": ["base"],
     "session": ["base"],
     "block": ["base"],
     "transport": ["base"],
     "source": ["base", "block", "proto"],
-    "export": ["base", "block", "proto", "priv/priv.h", "transport/unix.h"],
+    "export": ["base", "block", "proto", "scsi", "priv/priv.h", "transport/unix.h"],
     "gadget/plan": ["base"],
     "gadget": ["base"],
     "priv/priv": ["base", "proto"],
@@ -52,7 +53,7 @@ LIBRARIES = {
 }
 
 # Rooms that do no I/O: bytes in, bytes out. These headers have no business there.
-PURE = ["proto", "session", "block", "gadget/plan"]
+PURE = ["proto", "scsi", "session", "block", "gadget/plan"]
 IMPURE_HEADERS = r"(unistd|fcntl|time|poll|pthread|signal|sys/(socket|stat|time|ioctl|mman|un))\.h"
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)
