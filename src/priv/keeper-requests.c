@@ -270,6 +270,8 @@ static void begin(struct keeper *k, int client, const struct privmsg *m, int tak
     case PRIVMSG_DETACH:
         detach(k, client, m, true, now);
         break;
+    case PRIVMSG_USB_ATTACH:
+    case PRIVMSG_USB_ADOPT:
     case PRIVMSG_REPLY:
     case PRIVMSG_GONE:
         break;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The edge between the privileged process and everybody else. Nothing passes it but a whole,
- * well-formed message with at most one descriptor, and that one end of a socketpair.
+ * well-formed message with at most one descriptor, and that one end of a socketpair or a memfd.
  */
 #include "priv/listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "priv/packet.h"
 
 #define BACKLOG 8
 
@@ -83,29 +85,6 @@ int listener_accept(int listener, uid_t user)
     return take_fd(&fd);
 }
 
-/* The first descriptor that came along, or -1; any further ones are closed and counted. */
-static int first_fd(struct msghdr *message, unsigned *further)
-{
-    int kept = -1;
-
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-            continue;
-        for (size_t at = CMSG_LEN(0); at + sizeof(int) <= c->cmsg_len; at += sizeof(int)) {
-            int fd;
-
-            memcpy(&fd, (char *)c + at, sizeof fd);
-            if (kept < 0) {
-                kept = fd;
-                continue;
-            }
-            close(fd);
-            (*further)++;
-        }
-    }
-    return kept;
-}
-
 /*
  * The kernel will read and write this with root's credentials for as long as the drive stands. So
  * it must be one end of a socketpair, which no peer with a name is: not a connection to a service
@@ -127,35 +106,35 @@ static bool fits_nbd(int fd)
     return getpeername(fd, (struct sockaddr *)&peer, &length) == 0 && length == sizeof(sa_family_t);
 }
 
+/*
+ * The helper keeps it without ever looking into it, so all that matters is that closing it cannot
+ * wait for anybody: memory of the kernel's own, which only a memfd can be sealed as, and no file of
+ * a file system that somebody serves.
+ */
+static bool fits_journal(int fd)
+{
+    int seals = fcntl(fd, F_GET_SEALS);
+
+    return seals >= 0 && (seals & F_SEAL_SHRINK);
+}
+
+static bool fits(const struct privmsg *m, int fd)
+{
+    return m->type == PRIVMSG_USB_ATTACH ? fits_journal(fd) : fits_nbd(fd);
+}
+
 int listener_receive(int fd, struct privmsg *out, int *out_fd)
 {
-    uint8_t bytes[PRIVMSG_SIZE_MAX];
-    union {
-        struct cmsghdr align;
-        char room[CMSG_SPACE(4 * sizeof(int))];
-    } control;
-    struct iovec piece = {.iov_base = bytes, .iov_len = sizeof bytes};
-    struct msghdr message = {.msg_iov = &piece,
-                             .msg_iovlen = 1,
-                             .msg_control = &control,
-                             .msg_controllen = sizeof control};
-    ssize_t got = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    cleanup_fd int came = -1;
-    unsigned further = 0;
-    int r;
+    struct packet packet;
+    int r = packet_receive(fd, &packet);
 
-    if (got < 0)
-        return errno == EINTR ? -EAGAIN : -errno;
-    came = first_fd(&message, &further);
-    if (got == 0)
-        return -ECONNRESET;
-    if (further > 0 || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
-        return -EBADMSG;
-    r = privmsg_decode(bytes, (size_t)got, out);
     if (r < 0)
         return r;
-    if (came >= 0 && !fits_nbd(came))
+    if (packet.fd_count > 1 || (packet.fd_count == 1 && !fits(&packet.m, packet.fds[0]))) {
+        packet_close(&packet);
         return -EBADMSG;
-    *out_fd = take_fd(&came);
+    }
+    *out = packet.m;
+    *out_fd = packet.fd_count == 1 ? packet.fds[0] : -1;
     return 0;
 }

@@ -19,7 +19,7 @@ int listener_accept(int listener, uid_t user);
 
 /*
  * One message and the descriptor that came with it, or -1. 0; -EAGAIN for nothing yet; -ECONNRESET
- * at the end; -EPROTONOSUPPORT or -EBADMSG for what is no message of ours. On failure no
+ * at the end; -EPROTONOSUPPORT, -EBADMSG or -EMFILE for what is no message of ours. On failure no
  * descriptor is left over.
  */
 int listener_receive(int fd, struct privmsg *out, int *out_fd);

@@ -59,6 +59,8 @@ enum permit permit_check(enum slot_state state, enum privmsg_type type, enum per
         return adopt_table[state][who];
     case PRIVMSG_RELOAD:
         return reload_table[state][who];
+    case PRIVMSG_USB_ATTACH:
+    case PRIVMSG_USB_ADOPT:
     case PRIVMSG_REPLY:
     case PRIVMSG_GONE:
         break;

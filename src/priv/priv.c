@@ -22,7 +22,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/loop.h"
-#include "proto/privmsg.h"
+#include "priv/packet.h"
 
 #define RETRY_FIRST 250 /* ms */
 #define RETRY_LAST  5000
@@ -32,6 +32,7 @@ struct request {
     uint32_t id;
     unsigned slot;
     enum privmsg_type type;
+    unsigned drives; /* asked for, of a USB device */
     void (*done)(void *arg, const struct priv_reply *reply);
     void *arg;
     struct priv_reply reply; /* of one that failed before it left */
@@ -144,24 +145,58 @@ static void lose_connection(struct priv *p, const char *reason)
     }
 }
 
-static void take_reply(struct priv *p, const struct privmsg *m)
+static struct request *find_request(struct priv *p, const struct privmsg *m)
 {
-    struct priv_reply reply = {.error = m->error, .reason = m->reason};
-    struct request *found = NULL;
-
     list_for_each (it, &p->waiting) {
         struct request *r = list_entry(it, struct request, link);
 
         if (r->id == m->id && r->slot == m->slot)
-            found = r;
+            return r;
     }
+    return NULL;
+}
+
+static bool brings_endpoints(const struct request *r)
+{
+    return r->type == PRIVMSG_USB_ATTACH || r->type == PRIVMSG_USB_ADOPT;
+}
+
+/* Whether the packet has what this answer to `r` must have, and nothing else. */
+static bool is_answer(const struct request *r, const struct packet *packet)
+{
+    unsigned functions = packet->m.functions;
+
+    if (packet->m.error || !brings_endpoints(r))
+        return functions == 0 && packet->fd_count == 0;
+    return (functions == 1 || functions == r->drives) &&
+           packet->fd_count == PRIVMSG_FDS(functions) + (r->type == PRIVMSG_USB_ADOPT);
+}
+
+/* False for an answer that makes no sense. Takes the descriptors over. */
+static bool take_reply(struct priv *p, struct packet *packet)
+{
+    const struct privmsg *m = &packet->m;
+    struct request *found = find_request(p, m);
+    struct priv_reply reply = {.error = m->error,
+                               .reason = m->reason,
+                               .functions = m->functions,
+                               .fds = packet->fds,
+                               .fd_count = packet->fd_count};
+
+    if (found && !is_answer(found, packet)) {
+        packet_close(packet);
+        return false;
+    }
+    if (!found || !found->done)
+        packet_close(packet);
     if (!found)
-        return;
+        return true;
     if (m->error == 0 && found->type != PRIVMSG_RELOAD)
         p->attached[m->slot] = found->type != PRIVMSG_DETACH;
     if (m->error == 0 && m->device != PRIVMSG_NO_DEVICE)
         snprintf(reply.device, sizeof reply.device, "nbd%u", m->device);
     complete(found, &reply);
+    return true;
 }
 
 static void take_gone(struct priv *p, const struct privmsg *m)
@@ -175,32 +210,42 @@ static void take_gone(struct priv *p, const struct privmsg *m)
         watch->gone(watch->arg, m->error, m->reason);
 }
 
+static const char *loss_words(int error)
+{
+    switch (error) {
+    case -EBADMSG:
+    case -EPROTONOSUPPORT:
+        return "platter-helper speaks another version: install platterd and platter-helper of the "
+               "same release.";
+    case -EMFILE:
+        return "platterd cannot take what platter-helper hands it, for it has too many files "
+               "open: raise its limit (LimitNOFILE).";
+    default:
+        return "The connection to platter-helper was lost: see the helper's log, and start it "
+               "again if it has stopped.";
+    }
+}
+
 static void readable(void *arg, unsigned events)
 {
     struct priv *p = arg;
-    uint8_t bytes[PRIVMSG_SIZE_MAX];
-    struct privmsg m;
-    ssize_t got;
+    struct packet packet;
+    int r = packet_receive(p->fd, &packet);
 
     (void)events;
-    got = recv(p->fd, bytes, sizeof bytes, MSG_DONTWAIT);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+    if (r == -EAGAIN)
         return;
-    if (got <= 0) {
-        lose_connection(p, "The connection to platter-helper was lost: see the helper's log, and "
-                           "start it again if it has stopped.");
-        return;
+    if (r == 0 && packet.m.type == PRIVMSG_REPLY) {
+        if (!take_reply(p, &packet))
+            r = -EBADMSG;
+    } else if (r == 0 && packet.m.type == PRIVMSG_GONE && packet.fd_count == 0) {
+        take_gone(p, &packet.m);
+    } else if (r == 0) {
+        packet_close(&packet);
+        r = -EBADMSG;
     }
-    if (privmsg_decode(bytes, (size_t)got, &m) < 0 ||
-        (m.type != PRIVMSG_REPLY && m.type != PRIVMSG_GONE)) {
-        lose_connection(p, "platter-helper speaks another version: install platterd and "
-                           "platter-helper of the same release.");
-        return;
-    }
-    if (m.type == PRIVMSG_REPLY)
-        take_reply(p, &m);
-    else
-        take_gone(p, &m);
+    if (r < 0)
+        lose_connection(p, loss_words(r));
 }
 
 static void fail_now(void *arg)
@@ -282,32 +327,6 @@ static void explain(const struct priv *p, int error, char *reason, size_t room)
                  p->path, strerror(-error));
 }
 
-static int send_message(int fd, const struct privmsg *m, int with_fd)
-{
-    uint8_t bytes[PRIVMSG_SIZE_MAX];
-    union {
-        struct cmsghdr align;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    struct iovec piece = {.iov_base = bytes, .iov_len = privmsg_encode(m, bytes)};
-    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
-
-    if (piece.iov_len == 0)
-        return -EINVAL;
-    if (with_fd >= 0) {
-        struct cmsghdr *c;
-
-        message.msg_control = &control;
-        message.msg_controllen = sizeof control.room;
-        c = CMSG_FIRSTHDR(&message);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(c), &with_fd, sizeof with_fd);
-    }
-    return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
 static void ask(struct priv *p, struct privmsg *m, int with_fd,
                 void (*done)(void *arg, const struct priv_reply *reply), void *arg)
 {
@@ -319,10 +338,15 @@ static void ask(struct priv *p, struct privmsg *m, int with_fd,
     if (!r)
         abort();
     m->id = p->next_id++;
-    *r = (struct request){.id = m->id, .slot = m->slot, .type = m->type, .done = done, .arg = arg};
+    *r = (struct request){.id = m->id,
+                          .slot = m->slot,
+                          .type = m->type,
+                          .drives = m->drives,
+                          .done = done,
+                          .arg = arg};
     error = ensure_connected(p);
     if (error == 0) {
-        error = send_message(p->fd, m, with_fd);
+        error = packet_send(p->fd, m, &with_fd, with_fd >= 0);
         if (error == 0) {
             list_append(&p->waiting, &r->link);
             return;
@@ -358,6 +382,22 @@ void priv_adopt(struct priv *p, unsigned slot, const struct medium *medium, int 
                 void (*done)(void *arg, const struct priv_reply *reply), void *arg)
 {
     present(p, PRIVMSG_ADOPT, slot, medium, take_fd, done, arg);
+}
+
+void priv_usb_attach(struct priv *p, unsigned slot, unsigned drives, int journal_fd,
+                     void (*done)(void *arg, const struct priv_reply *reply), void *arg)
+{
+    struct privmsg m = {.type = PRIVMSG_USB_ATTACH, .slot = slot, .drives = drives};
+
+    ask(p, &m, journal_fd, done, arg);
+}
+
+void priv_usb_adopt(struct priv *p, unsigned slot, unsigned drives,
+                    void (*done)(void *arg, const struct priv_reply *reply), void *arg)
+{
+    struct privmsg m = {.type = PRIVMSG_USB_ADOPT, .slot = slot, .drives = drives};
+
+    ask(p, &m, -1, done, arg);
 }
 
 void priv_reload(struct priv *p, unsigned slot,

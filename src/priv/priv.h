@@ -27,6 +27,15 @@ struct priv_reply {
     int error;
     const char *reason;
     char device[16]; /* of an attach: "nbd3" */
+    /*
+     * Of a USB device: how many functions it has, one for each drive or one for all; and its
+     * descriptors: ep0, then the out and the in endpoint of each function (opened O_NONBLOCK), and
+     * after an adoption the journal. The completion takes the descriptors over: each is its to
+     * close. 0, and none, in every other reply.
+     */
+    unsigned functions;
+    const int *fds;
+    unsigned fd_count;
 };
 
 struct priv_watch {
@@ -60,17 +69,35 @@ void priv_adopt(struct priv *priv, unsigned slot, const struct medium *medium, i
                 void (*done)(void *arg, const struct priv_reply *reply), void *arg);
 
 /*
+ * Builds a USB device of `drives` drives (1 to PRIVMSG_DRIVES_MAX, as the configuration has it) on
+ * FunctionFS and presents it to the machine, which asks for the drives over the endpoints that the
+ * reply brings: whoever completes this must serve them from then on. `slot` is the lowest of its
+ * drives' slots, here and in what follows. `journal_fd`, a memfd sealed against shrinking, stays
+ * the caller's; the helper keeps a duplicate, unread, for the one who adopts the device.
+ */
+void priv_usb_attach(struct priv *priv, unsigned slot, unsigned drives, int journal_fd,
+                     void (*done)(void *arg, const struct priv_reply *reply), void *arg);
+
+/*
+ * The USB device that this program's predecessor left, as it stands: the machine has noticed
+ * nothing but silence. -ENOENT when nothing was left; -ESTALE when what was left is another thing,
+ * and then nothing is left.
+ */
+void priv_usb_adopt(struct priv *priv, unsigned slot, unsigned drives,
+                    void (*done)(void *arg, const struct priv_reply *reply), void *arg);
+
+/*
  * Makes the machine look at its medium anew, whose reads had failed and work again: a change of
- * medium, unless it has locked the tray, for then it would lose what it has open. `done` may be
- * NULL.
+ * medium, unless it has locked the tray, for then it would lose what it has open. Not for a USB
+ * device. `done` may be NULL.
  */
 void priv_reload(struct priv *priv, unsigned slot,
                  void (*done)(void *arg, const struct priv_reply *reply), void *arg);
 
 /*
- * Takes the slot's drive away again; accepted at any time, also while an attach is still under way
- * (which is then completed with -ECANCELED). `link_alive`: the socket still answers reads. When it
- * completes nothing is left: no gadget, no connected nbd device.
+ * Takes the slot's drive (or USB device) away again; accepted at any time, also while an attach is
+ * still under way (which is then completed with -ECANCELED). `link_alive`: the socket still answers
+ * reads. When it completes nothing is left: no gadget, no connected nbd device.
  */
 void priv_detach(struct priv *priv, unsigned slot, bool link_alive,
                  void (*done)(void *arg, const struct priv_reply *reply), void *arg);

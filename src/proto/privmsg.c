@@ -7,7 +7,9 @@
  *      8  ATTACH, ADOPT  kind (1)  flags (1)  zero (6)  size (8)                  24 in all
  *         DETACH   flags (1)  zero (3)                                            12 in all
  *         RELOAD                                                                   8 in all
- *         REPLY, GONE   error (4)  device (4)  reason length (1)  reason (223)   240 in all
+ *         USB_ATTACH, USB_ADOPT   drives (1)  zero (3)                            12 in all
+ *         REPLY, GONE   error (4)  device (4)  functions (1)
+ *                       reason length (1)  reason (222)                         240 in all
  */
 #include "proto/privmsg.h"
 
@@ -45,9 +47,15 @@ static bool sayable(const struct privmsg *m)
     case PRIVMSG_DETACH:
     case PRIVMSG_RELOAD:
         return true;
+    case PRIVMSG_USB_ATTACH:
+    case PRIVMSG_USB_ADOPT:
+        return m->drives >= 1 && m->drives <= PRIVMSG_DRIVES_MAX;
     case PRIVMSG_REPLY:
-    case PRIVMSG_GONE:
+        if (m->functions > PRIVMSG_FUNCTIONS_MAX || (m->functions > 0 && m->error))
+            return false;
         return m->error <= 0 && m->error >= -ERROR_MAX;
+    case PRIVMSG_GONE:
+        return m->error <= 0 && m->error >= -ERROR_MAX && m->functions == 0;
     }
     return false;
 }
@@ -64,6 +72,7 @@ static void put_report(struct bytes_writer *w, const struct privmsg *m)
 
     bytes_put_u32(w, (uint32_t)-m->error);
     bytes_put_u32(w, m->device);
+    bytes_put_u8(w, (uint8_t)m->functions);
     bytes_put_u8(w, (uint8_t)length);
     for (size_t i = 0; i < length; i++)
         bytes_put_u8(w, printable((uint8_t)m->reason[i]) ? (uint8_t)m->reason[i] : '?');
@@ -93,6 +102,11 @@ size_t privmsg_encode(const struct privmsg *m, uint8_t out[PRIVMSG_SIZE_MAX])
         put_zeroes(&w, 3);
         break;
     case PRIVMSG_RELOAD:
+        break;
+    case PRIVMSG_USB_ATTACH:
+    case PRIVMSG_USB_ADOPT:
+        bytes_put_u8(&w, (uint8_t)m->drives);
+        put_zeroes(&w, 3);
         break;
     case PRIVMSG_REPLY:
     case PRIVMSG_GONE:
@@ -141,6 +155,7 @@ static bool take_report(struct bytes_reader *r, struct privmsg *m)
     const uint8_t *text;
 
     m->device = bytes_get_u32(r);
+    m->functions = bytes_get_u8(r);
     length = bytes_get_u8(r);
     if (error > ERROR_MAX || length > PRIVMSG_REASON_MAX)
         return false;
@@ -181,6 +196,11 @@ int privmsg_decode(const void *data, size_t length, struct privmsg *out)
         break;
     case PRIVMSG_RELOAD:
         good = true;
+        break;
+    case PRIVMSG_USB_ATTACH:
+    case PRIVMSG_USB_ADOPT:
+        out->drives = bytes_get_u8(&r);
+        good = take_zeroes(&r, 3);
         break;
     case PRIVMSG_REPLY:
     case PRIVMSG_GONE:

@@ -17,6 +17,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     if (m.slot >= PRIVMSG_SLOTS_MAX || strlen(m.reason) > PRIVMSG_REASON_MAX || m.error > 0)
         abort();
+    /* Whoever believes it makes room for that many descriptors. */
+    if (m.drives > PRIVMSG_DRIVES_MAX || PRIVMSG_FDS(m.functions) >= PRIVMSG_FDS_MAX)
+        abort();
     if (privmsg_encode(&m, again) != size || memcmp(data, again, size) != 0)
         abort();
     return 0;

@@ -113,7 +113,7 @@ class Client:
 
     def ask(self, name, kind, slot, body, fds=()):
         self.asked[self.next] = name
-        message = struct.pack(">BBHI", 2, kind, slot, self.next) + body
+        message = struct.pack(">BBHI", 3, kind, slot, self.next) + body
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         self.helper.sendmsg([message], ancillary)
         self.next += 1
@@ -165,8 +165,8 @@ class Client:
         if not message:
             return False
         _, kind, slot, number = struct.unpack(">BBHI", message[:8])
-        error, device, length = struct.unpack(">IIB", message[8:17])
-        reason = message[17 : 17 + length].decode()
+        error, device, _, length = struct.unpack(">IIBB", message[8:18])
+        reason = message[18 : 18 + length].decode()
         name = f"nbd{device}" if device != 0xFFFFFFFF else "-"
         if kind == 3:
             say("reply", self.asked.pop(number), error, name, reason)

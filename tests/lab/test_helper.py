@@ -306,7 +306,7 @@ def test_strangers_and_nonsense_are_shut_out(bmc, helper):
     client.kill()
     user.kill()
     client = Client(bmc)
-    client.say("raw 0202")
+    client.say("raw 0302")
     client.wait("closed")
     client.kill()
     client = Client(bmc)

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -62,7 +63,7 @@ static void send_with(int to, const void *data, size_t length, const int *fds, s
 {
     union {
         struct cmsghdr align;
-        char room[CMSG_SPACE(8 * sizeof(int))];
+        char room[CMSG_SPACE((PRIVMSG_FDS_MAX + 1) * sizeof(int))];
     } control = {0};
     struct iovec piece = {.iov_base = (void *)(uintptr_t)data, .iov_len = length};
     struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
@@ -128,7 +129,7 @@ static void test_nonsense_leaves_no_descriptor(void **state)
     int ends[2];
     int pair[2];
     int datagrams[2];
-    int many[6];
+    int many[PRIVMSG_FDS_MAX + 1];
     int file = open("/dev/null", O_RDONLY | O_CLOEXEC);
     int before;
     int fd = -1;
@@ -137,7 +138,7 @@ static void test_nonsense_leaves_no_descriptor(void **state)
     connect_pair(geteuid(), ends);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, datagrams), 0);
-    for (size_t i = 0; i < 6; i++)
+    for (size_t i = 0; i < PRIVMSG_FDS_MAX + 1; i++)
         many[i] = pair[0];
     before = count_fds();
     send_with(ends[0], bytes, length - 1, pair, 1);
@@ -146,8 +147,10 @@ static void test_nonsense_leaves_no_descriptor(void **state)
     assert_int_equal(listener_receive(ends[1], &out, &fd), -EBADMSG);
     send_with(ends[0], bytes, length, pair, 2);
     assert_int_equal(listener_receive(ends[1], &out, &fd), -EBADMSG);
-    send_with(ends[0], bytes, length, many, 6);
+    send_with(ends[0], bytes, length, many, PRIVMSG_FDS_MAX);
     assert_int_equal(listener_receive(ends[1], &out, &fd), -EBADMSG);
+    send_with(ends[0], bytes, length, many, PRIVMSG_FDS_MAX + 1);
+    assert_int_equal(listener_receive(ends[1], &out, &fd), -EMFILE);
     send_with(ends[0], bytes, length, &file, 1);
     assert_int_equal(listener_receive(ends[1], &out, &fd), -EBADMSG);
     send_with(ends[0], bytes, length, datagrams, 1);
@@ -162,10 +165,10 @@ static void test_nonsense_leaves_no_descriptor(void **state)
     close(file);
 }
 
-/* Whether an attach that brings this descriptor is let in. */
-static bool lets_in(int ends[2], int with)
+/* Whether a message of this type that brings this descriptor is let in. */
+static bool lets_in_as(enum privmsg_type type, int ends[2], int with)
 {
-    struct privmsg m = {.type = PRIVMSG_ATTACH, .slot = 1, .id = 4, .size = 512};
+    struct privmsg m = {.type = type, .slot = 1, .id = 4, .size = 512, .drives = 1};
     uint8_t bytes[PRIVMSG_SIZE_MAX];
     size_t length = privmsg_encode(&m, bytes);
     struct privmsg out;
@@ -178,6 +181,41 @@ static bool lets_in(int ends[2], int with)
     if (fd >= 0)
         close(fd);
     return r == 0;
+}
+
+static bool lets_in(int ends[2], int with)
+{
+    return lets_in_as(PRIVMSG_ATTACH, ends, with);
+}
+
+/* Closing any other file could wait for whoever serves it. */
+static void test_no_journal_but_a_sealed_memfd(void **state)
+{
+    int sealed = memfd_create("journal", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int open_ended = memfd_create("journal", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int unsealable = memfd_create("journal", MFD_CLOEXEC);
+    int file = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int ends[2];
+    int pair[2];
+
+    (void)state;
+    assert_int_equal(fcntl(sealed, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    connect_pair(geteuid(), ends);
+    assert_true(lets_in_as(PRIVMSG_USB_ATTACH, ends, sealed));
+    assert_false(lets_in_as(PRIVMSG_USB_ATTACH, ends, open_ended));
+    assert_false(lets_in_as(PRIVMSG_USB_ATTACH, ends, unsealable));
+    assert_false(lets_in_as(PRIVMSG_USB_ATTACH, ends, file));
+    assert_false(lets_in_as(PRIVMSG_USB_ATTACH, ends, pair[0]));
+    assert_false(lets_in(ends, sealed));
+    for (size_t i = 0; i < 2; i++) {
+        close(ends[i]);
+        close(pair[i]);
+    }
+    close(sealed);
+    close(open_ended);
+    close(unsealable);
+    close(file);
 }
 
 /* The kernel would speak as root to whoever listens there. */
@@ -344,6 +382,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         EDGE_TEST(test_good_message_with_its_socket),
         EDGE_TEST(test_nonsense_leaves_no_descriptor),
+        EDGE_TEST(test_no_journal_but_a_sealed_memfd),
         EDGE_TEST(test_no_socket_but_a_pairs_end),
         EDGE_TEST(test_only_a_dead_socket_makes_room),
         EDGE_TEST(test_directory_that_others_may_write),

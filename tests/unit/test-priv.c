@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The helper's client, against a helper that is this test: a SEQPACKET socket served by hand. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,15 +9,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/loop.h"
+#include "priv/packet.h"
 #include "priv/priv.h"
-#include "proto/privmsg.h"
 
 struct world {
     char path[64];
@@ -36,6 +39,9 @@ struct world {
     int gone_error;
     char device[16];
     char reason[256];
+    unsigned functions;
+    ino_t came[PRIVMSG_FDS_MAX]; /* which files were behind the descriptors that came */
+    unsigned came_count;
 };
 
 static void note(struct world *w, char what)
@@ -55,6 +61,29 @@ static void attach_done(void *arg, const struct priv_reply *reply)
     w->attach_error = reply->error;
     snprintf(w->device, sizeof w->device, "%s", reply->device);
     snprintf(w->reason, sizeof w->reason, "%s", reply->reason);
+}
+
+static ino_t file_of(int fd)
+{
+    struct stat st;
+
+    assert_int_equal(fstat(fd, &st), 0);
+    return st.st_ino;
+}
+
+/* Takes the descriptors over, as every completion must. */
+static void usb_done(void *arg, const struct priv_reply *reply)
+{
+    struct world *w = arg;
+
+    attach_done(arg, reply);
+    w->functions = reply->functions;
+    w->came_count = reply->fd_count;
+    for (unsigned i = 0; i < reply->fd_count; i++) {
+        assert_true(fcntl(reply->fds[i], F_GETFD) & FD_CLOEXEC);
+        w->came[i] = file_of(reply->fds[i]);
+        close(reply->fds[i]);
+    }
 }
 
 static void detach_done(void *arg, const struct priv_reply *reply)
@@ -151,6 +180,35 @@ static void helper_says(struct world *w, enum privmsg_type type, uint32_t id, in
         m.device = PRIVMSG_NO_DEVICE;
     privmsg_set_reason(&m, error ? "Because." : "");
     assert_true(send(w->line, bytes, privmsg_encode(&m, bytes), 0) > 0);
+}
+
+/* An answer with `fd_count` descriptors, each of a file of its own, whose inodes are put down. */
+static void helper_hands(struct world *w, uint32_t id, unsigned functions, unsigned fd_count,
+                         ino_t files[])
+{
+    struct privmsg m = {.type = PRIVMSG_REPLY,
+                        .slot = 1,
+                        .id = id,
+                        .device = PRIVMSG_NO_DEVICE,
+                        .functions = functions};
+    int fds[PRIVMSG_FDS_MAX] = {0};
+
+    for (unsigned i = 0; i < fd_count; i++) {
+        fds[i] = memfd_create("end", MFD_CLOEXEC);
+        files[i] = file_of(fds[i]);
+    }
+    assert_int_equal(packet_send(w->line, &m, fds, fd_count), 0);
+    for (unsigned i = 0; i < fd_count; i++)
+        close(fds[i]);
+}
+
+static int count_fds(void)
+{
+    int count = 0;
+
+    for (int fd = 0; fd < 256; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
 }
 
 static int set_up(void **state)
@@ -286,6 +344,119 @@ static void test_adopt_and_reload(void **state)
     assert_string_equal(w->order, "ag");
 }
 
+static void test_usb_attach_brings_the_endpoints(void **state)
+{
+    struct world *w = *state;
+    int journal = memfd_create("journal", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    ino_t files[PRIVMSG_FDS_MAX];
+    struct packet packet;
+    int before;
+
+    helper_listen(w);
+    begin(w);
+    assert_true(helper_accepts(w));
+    before = count_fds();
+    priv_usb_attach(w->priv, 1, 3, journal, usb_done, w);
+    assert_int_equal(packet_receive(w->line, &packet), 0);
+    assert_int_equal(packet.m.type, PRIVMSG_USB_ATTACH);
+    assert_true(packet.m.slot == 1 && packet.m.drives == 3 && packet.fd_count == 1);
+    assert_true(file_of(packet.fds[0]) == file_of(journal));
+    packet_close(&packet);
+    helper_hands(w, packet.m.id, 3, 7, files);
+    run_until(w, heard_one);
+    assert_int_equal(w->attach_error, 0);
+    assert_string_equal(w->device, "");
+    assert_true(w->functions == 3 && w->came_count == 7);
+    assert_memory_equal(w->came, files, 7 * sizeof files[0]);
+    assert_int_equal(count_fds(), before);
+    /* It is this program's now: what becomes of it is told. */
+    helper_says(w, PRIVMSG_GONE, 0, -ENODEV);
+    run_until(w, heard_two);
+    assert_string_equal(w->order, "ag");
+    close(journal);
+}
+
+static void test_usb_adopt_brings_the_journal_too(void **state)
+{
+    struct world *w = *state;
+    ino_t files[PRIVMSG_FDS_MAX];
+    struct privmsg m;
+
+    helper_listen(w);
+    begin(w);
+    assert_true(helper_accepts(w));
+    priv_usb_adopt(w->priv, 1, PRIVMSG_DRIVES_MAX, usb_done, w);
+    m = helper_hears(w);
+    assert_true(m.type == PRIVMSG_USB_ADOPT && m.drives == PRIVMSG_DRIVES_MAX);
+    helper_hands(w, m.id, 1, 4, files);
+    run_until(w, heard_one);
+    assert_true(w->attach_error == 0 && w->functions == 1 && w->came_count == 4);
+    assert_memory_equal(w->came, files, 4 * sizeof files[0]);
+    priv_usb_adopt(w->priv, 1, PRIVMSG_FUNCTIONS_MAX, usb_done, w);
+    helper_hands(w, helper_hears(w).id, PRIVMSG_FUNCTIONS_MAX, PRIVMSG_FDS_MAX, files);
+    run_until(w, heard_two);
+    assert_true(w->came_count == PRIVMSG_FDS_MAX);
+    assert_memory_equal(w->came, files, sizeof files);
+    priv_usb_adopt(w->priv, 1, 1, usb_done, w);
+    helper_says(w, PRIVMSG_REPLY, helper_hears(w).id, -ENOENT);
+    run_until(w, heard_three);
+    assert_true(w->attach_error == -ENOENT && w->came_count == 0);
+}
+
+/* A number of descriptors that does not go with the answer: none is left, nothing is believed. */
+static void test_answers_with_the_wrong_descriptors(void **state)
+{
+    static const struct {
+        unsigned functions, fds;
+    } wrong[] = {
+        {2, 5}, {2, 7}, {2, 0}, {1, 3}, {1, 5}, {3, 8}, {0, 0}, {0, 1}, {1, PRIVMSG_FDS_MAX}};
+    struct world *w = *state;
+    ino_t files[PRIVMSG_FDS_MAX];
+    int before;
+
+    helper_listen(w);
+    before = count_fds();
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        w->order[0] = '\0';
+        begin(w);
+        assert_true(helper_accepts(w));
+        priv_usb_adopt(w->priv, 1, 2, usb_done, w);
+        helper_hands(w, helper_hears(w).id, wrong[i].functions, wrong[i].fds, files);
+        run_until(w, heard_one);
+        assert_int_equal(w->attach_error, -ECONNRESET);
+        assert_non_null(strstr(w->reason, "another version"));
+        assert_int_equal(w->came_count, 0);
+        priv_free(w->priv);
+        w->priv = NULL;
+        close(w->line);
+        w->line = -1;
+    }
+    assert_int_equal(count_fds(), before);
+}
+
+/* Descriptors that nobody waits for any more. */
+static void test_descriptors_that_nobody_asked_for(void **state)
+{
+    struct world *w = *state;
+    ino_t files[PRIVMSG_FDS_MAX];
+    int before;
+
+    helper_listen(w);
+    begin(w);
+    assert_true(helper_accepts(w));
+    before = count_fds();
+    helper_hands(w, 4711, 1, 3, files);
+    attach(w);
+    helper_says(w, PRIVMSG_REPLY, helper_hears(w).id, 0);
+    run_until(w, heard_one);
+    assert_int_equal(count_fds(), before);
+    priv_usb_attach(w->priv, 1, 1, -1, NULL, NULL);
+    helper_hands(w, helper_hears(w).id, 1, 3, files);
+    helper_says(w, PRIVMSG_GONE, 0, -ENODEV);
+    run_until(w, heard_two);
+    assert_int_equal(count_fds(), before);
+}
+
 static void test_no_helper_then_one(void **state)
 {
     struct world *w = *state;
@@ -363,7 +534,7 @@ static void test_helper_of_another_version(void **state)
     begin(w);
     assert_true(helper_accepts(w));
     attach(w);
-    assert_int_equal(send(w->line, "\x03\x03nonsense", 10, 0), 10);
+    assert_int_equal(send(w->line, "\x04\x03nonsense", 10, 0), 10);
     run_until(w, heard_one);
     assert_int_equal(w->attach_error, -ECONNRESET);
     assert_non_null(strstr(w->reason, "another version"));
@@ -391,6 +562,10 @@ int main(void)
         PRIV_TEST(test_attach_and_detach),
         PRIV_TEST(test_detach_behind_an_attach_under_way),
         PRIV_TEST(test_adopt_and_reload),
+        PRIV_TEST(test_usb_attach_brings_the_endpoints),
+        PRIV_TEST(test_usb_adopt_brings_the_journal_too),
+        PRIV_TEST(test_answers_with_the_wrong_descriptors),
+        PRIV_TEST(test_descriptors_that_nobody_asked_for),
         PRIV_TEST(test_no_helper_then_one),
         PRIV_TEST(test_reconnects_by_itself),
         PRIV_TEST(test_helper_dies),
