@@ -46,16 +46,17 @@ struct bot {
     unsigned count;
     unsigned packet;
     struct bot_deed now;
-    struct scsi_drive *drive; /* of the command in work */
+    /* The command in work. */
+    bool busy; /* from its arrival until its status is out */
     unsigned lun;
     uint32_t tag;
     uint32_t announced; /* bytes the machine means to move */
-    uint32_t moved;     /* of these, so far: what the residue lacks */
-    bool in;            /* which way */
-    bool busy;          /* from a command's arrival until its status is out */
+    bool in;            /* towards the machine */
+    uint32_t left;      /* of these, not yet on the bus */
+    uint32_t residue;   /* of these, not yet of use */
     bool mismatch;      /* the drive means to move more, or the other way: a phase error */
     uint8_t status[BOT_CSW_LENGTH];
-    uint8_t refuse[BOT_REFUSE_SIZE]; /* data nobody wants */
+    uint8_t refuse[BOT_REFUSE_SIZE]; /* where data goes that nobody wants */
 };
 
 /* The drives stay their owner's. `packet`: the endpoints' maximum packet size, 64, 512 or 1024. */
@@ -66,7 +67,12 @@ const struct bot_deed *bot_now(const struct bot *b);
 /* COMMAND: what came, `length` bytes; anything but a valid and meaningful wrapper (section 6.2)
  * halts. */
 void bot_command(struct bot *b, const uint8_t *data, size_t length);
-/* Any other deed: `moved` bytes of it were moved. STALLs, STATUS: SCSI_FINE. */
+/*
+ * Any other deed: `moved` bytes of it were moved over the bus (CHECK, which moves none: bytes that
+ * were read well). Fewer than its length with SCSI_FINE: the machine has ended the data with a
+ * short packet. Without SCSI_FINE, what the machine still sends is received and dropped by further
+ * deeds. STALLs and STATUS: SCSI_FINE.
+ */
 void bot_done(struct bot *b, enum scsi_cause cause, uint64_t moved);
 
 /* The class request BULK-ONLY MASS STORAGE RESET, or the bus's own (`bus`: drives are reset too).

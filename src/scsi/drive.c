@@ -175,6 +175,8 @@ struct scsi_deed scsi_drive_done(struct scsi_drive *d, enum scsi_cause cause, ui
         return drive_fail(d, cause, moved);
     if (d->deed.kind == SCSI_PARAMETERS && moved < d->deed.length)
         return drive_check(d, KEY_ILLEGAL_REQUEST, 0x1A, 0x00); /* PARAMETER LIST LENGTH ERROR */
+    if ((d->deed.kind == SCSI_WRITE || d->deed.kind == SCSI_COMPARE) && moved < d->deed.length)
+        return drive_check(d, KEY_ABORTED_COMMAND, 0x4B, 0x00); /* DATA PHASE ERROR */
     return next ? next(d) : drive_good(d);
 }
 

@@ -58,7 +58,8 @@ struct scsi_deed drive_fail(struct scsi_drive *d, enum scsi_cause cause, uint64_
     const struct scsi_sense *s = &scsi_manners(cause)->sense;
 
     drive_check(d, s->key, s->asc, s->ascq);
-    if (s->key == KEY_MEDIUM_ERROR && failed.length > 0) {
+    /* Of a write it is not known how much of what was received has reached the medium. */
+    if (s->key == KEY_MEDIUM_ERROR && (failed.kind == SCSI_READ || failed.kind == SCSI_CHECK)) {
         d->sense.has_information = true;
         d->sense.information = (failed.offset + moved) / d->block_size;
     }
