@@ -73,10 +73,12 @@ static double gigabytes(uint64_t size)
     return (double)size / 1e9;
 }
 
-static int kernel_check(const struct medium *medium, char *reason, size_t room)
+static int kernel_check(const struct export *e, const struct medium *medium, char *reason,
+                        size_t room)
 {
     uint32_t sector = medium_sector(medium->kind);
 
+    (void)e;
     if (room > 0)
         reason[0] = '\0';
     if (medium->size < sector) {

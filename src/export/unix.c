@@ -60,8 +60,10 @@ static struct unix_export *of(struct export *e)
     return (struct unix_export *)(void *)e;
 }
 
-static int unix_check(const struct medium *medium, char *reason, size_t room)
+static int unix_check(const struct export *e, const struct medium *medium, char *reason,
+                      size_t room)
 {
+    (void)e;
     (void)medium;
     if (room > 0)
         reason[0] = '\0';

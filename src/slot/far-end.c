@@ -40,6 +40,8 @@ static char *word_text(const struct slot *slot, const char *state, const char *u
     json_t *word = json_pack("{s:s, s:s, s:s*}", "state", state, "uri", uri, "reason", reason);
     char *text;
 
+    if (word && !reason && slot_is_locked(slot))
+        json_object_set_new(word, "locked", json_true());
     if (word && greet) {
         json_object_set_new(word, "token", json_string(slot->session.token));
         json_object_set_new(word, "grace", json_integer(slot->grace));
@@ -254,7 +256,7 @@ static void learn_medium(struct slot *slot)
 
     medium->size = slot->far.info.size;
     medium->read_only = slot->far.info.read_only || medium->kind == MEDIUM_CD;
-    if (slot->export->ops->check(medium, reason, sizeof reason) == 0) {
+    if (slot->export->ops->check(slot->export, medium, reason, sizeof reason) == 0) {
         examine(slot, true);
         return;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The inside of a slot, for slot.c (the session's events and deeds) and far-end.c (whoever stands
- * at the other end of its line) alone.
+ * The inside of a slot, for slot.c (the session's events and deeds), far-end.c (whoever stands at
+ * the other end of its line) and status.c (what it tells of itself) alone.
  */
 #ifndef PLATTER_SLOT_SLOT_PARTS_H
 #define PLATTER_SLOT_SLOT_PARTS_H
@@ -41,9 +41,10 @@ struct slot {
     uint64_t clock_end;   /* microseconds of loop_clock() */
     uint64_t grace_spent; /* microseconds of the next grace that went by in an earlier process */
     struct export *export;
-    bool export_started;
-    int record;         /* the session's, held; -1: it has none */
-    uint64_t served_at; /* when the machine was last known to be served; goes with the record */
+    bool export_runs;    /* from its start or adoption until it has stopped */
+    bool export_started; /* and has said so */
+    int record;          /* the session's, held; -1: it has none */
+    uint64_t served_at;  /* when the machine was last known to be served; goes with the record */
 
     enum session_state state;
     enum session_event events[EVENTS_MAX];

@@ -74,10 +74,20 @@ static void on_export_ejected(void *owner)
     slot_post(owner, SESSION_EJECTED);
 }
 
+static void on_export_locked(void *owner, bool locked)
+{
+    struct slot *slot = owner;
+
+    log_info("slot %u: the machine %s", slot->config.number,
+             locked ? "has locked the drive" : "lets go of the drive");
+    far_end_tell(slot);
+}
+
 static void on_export_stopped(void *owner, int error, const char *reason)
 {
     struct slot *slot = owner;
 
+    slot->export_runs = false;
     slot->export_started = false;
     if (error) {
         log_error("slot %u: %s", slot->config.number, reason);
@@ -89,6 +99,7 @@ static void on_export_stopped(void *owner, int error, const char *reason)
 static const struct export_events export_events = {
     .started = on_export_started,
     .ejected = on_export_ejected,
+    .locked = on_export_locked,
     .stopped = on_export_stopped,
 };
 
@@ -168,6 +179,12 @@ static void release(struct slot *slot)
              log_quote(slot->reason, quoted, sizeof quoted));
 }
 
+static void tell_link(struct slot *slot, enum export_link link)
+{
+    if (slot->export_runs)
+        export_link(slot->export, link);
+}
+
 static void suspend(struct slot *slot)
 {
     char reason[sizeof slot->reason];
@@ -175,6 +192,7 @@ static void suspend(struct slot *slot)
 
     if (!slot->engine)
         return;
+    tell_link(slot, EXPORT_LINK_WAITING);
     engine_suspend(slot->engine);
     far_end_explain(slot, "", reason, sizeof reason);
     log_info("slot %u: %s The machine waits for it for %u seconds.", slot->config.number,
@@ -186,14 +204,32 @@ static void suspend(struct slot *slot)
 static void use_far_end(struct slot *slot)
 {
     /* One that is lost already says so with the next event. */
-    if (!slot->far.gone)
-        engine_set_source(slot->engine, slot->far.source, &slot->far.info);
+    if (slot->far.gone)
+        return;
+    tell_link(slot, EXPORT_LINK_LIVE);
+    engine_set_source(slot->engine, slot->far.source, &slot->far.info);
+}
+
+static void fail_requests(struct slot *slot)
+{
+    if (!slot->engine)
+        return;
+    tell_link(slot, EXPORT_LINK_FAILED);
+    engine_fail(slot->engine, -EIO);
+}
+
+static void start_export(struct slot *slot)
+{
+    slot->export_runs = true;
+    export_start(slot->export, &slot->session.medium, slot->engine);
 }
 
 static void adopt_export(struct slot *slot)
 {
     if (slot->engine) {
+        slot->export_runs = true;
         export_adopt(slot->export, &slot->session.medium, slot->engine);
+        tell_link(slot, EXPORT_LINK_WAITING);
         return;
     }
     slot_blame(slot, STREAM_CLOSE_FAILED, "The device has no memory left for a session.");
@@ -257,7 +293,7 @@ static void start_keep(struct slot *slot)
 static void run_export_actions(struct slot *slot, unsigned actions)
 {
     if (actions & SESSION_DO_START_EXPORT)
-        export_start(slot->export, &slot->session.medium, slot->engine);
+        start_export(slot);
     if ((actions & SESSION_DO_RELOAD) && slot->export_started)
         export_reload(slot->export);
     if (actions & SESSION_DO_REMEMBER)
@@ -282,8 +318,8 @@ static void run_actions(struct slot *slot, unsigned actions)
         begin(slot);
     if (actions & SESSION_DO_SUSPEND)
         suspend(slot);
-    if ((actions & SESSION_DO_FAIL_REQUESTS) && slot->engine)
-        engine_fail(slot->engine, -EIO);
+    if (actions & SESSION_DO_FAIL_REQUESTS)
+        fail_requests(slot);
     if (actions & SESSION_DO_ADOPT_EXPORT)
         adopt_export(slot);
     if (actions & SESSION_DO_DROP_FAR_END)
@@ -392,6 +428,8 @@ int slot_new(const struct slot_config *config, struct slot **out)
         .slot = config->number,
         .socket_path = config->socket_path,
         .priv = config->priv,
+        .usb_device = config->usb_device,
+        .usb_drive = config->usb_drive,
     };
     struct slot *slot;
     int r;
@@ -517,49 +555,14 @@ void slot_end(struct slot *slot, enum stream_close why, const char *reason)
     slot_post(slot, SESSION_END_ASKED);
 }
 
-bool slot_is_idle(const struct slot *slot)
+void slot_request_eject(struct slot *slot)
 {
-    return slot->state == SESSION_IDLE;
+    if (slot->export_started)
+        export_request_eject(slot->export);
 }
 
 void slot_watch_idle(struct slot *slot, void (*idle)(void *arg), void *arg)
 {
     slot->idle = idle;
     slot->idle_arg = arg;
-}
-
-static bool waits(const struct slot *slot)
-{
-    return slot->state >= SESSION_SUSPENDED && slot->state <= SESSION_RETURNING;
-}
-
-static unsigned clock_left(const struct slot *slot, enum session_event event)
-{
-    uint64_t now = loop_clock();
-
-    if (!waits(slot) || slot->clock_event != event || slot->clock_end <= now)
-        return 0;
-    return (unsigned)((slot->clock_end - now + SECOND - 1) / SECOND);
-}
-
-void slot_get_status(const struct slot *slot, struct slot_status *out)
-{
-    *out = (struct slot_status){
-        .number = slot->config.number,
-        .name = slot->config.name,
-        .export_name = slot->config.export_name,
-        .state = session_state_name(slot->state),
-        .has_medium = slot->state != SESSION_IDLE && slot->state != SESSION_OPENING,
-        .medium = slot->session.medium,
-        .counters = slot->last_counters,
-        .grace_left = clock_left(slot, SESSION_GRACE_OVER),
-        .keep_left = clock_left(slot, SESSION_KEEP_OVER),
-    };
-    snprintf(out->reason, sizeof out->reason, "%s", slot->reason);
-    if (waits(slot))
-        far_end_explain(slot, "", out->reason, sizeof out->reason);
-    if (slot->state == SESSION_SERVING || waits(slot))
-        slot->export->ops->describe(slot->export, out->uri, sizeof out->uri);
-    if (slot->engine)
-        engine_get_counters(slot->engine, &out->counters);
 }

@@ -18,20 +18,23 @@
 struct loop;
 struct priv;
 struct slot;
+struct usb_device;
 
 /* Strings must outlive the slot. */
 struct slot_config {
     struct loop *loop;
     unsigned number;
-    const char *name;        /* for people */
-    const char *export_name; /* "unix" or "kernel" */
-    const char *socket_path; /* unix */
-    struct priv *priv;       /* kernel; may be NULL */
-    size_t cache_max;        /* bytes of the image held in memory at most */
-    unsigned grace;          /* seconds the machine's requests wait for a lost far end; cut to what
-                                the export can bear */
-    unsigned keep;           /* seconds its drive then stays, giving errors */
-    const char *record_dir;  /* where sessions are recorded for the next process; NULL: nowhere */
+    const char *name;              /* for people */
+    const char *export_name;       /* "usb", "kernel" or "unix" */
+    const char *socket_path;       /* unix */
+    struct priv *priv;             /* kernel; may be NULL */
+    struct usb_device *usb_device; /* usb */
+    unsigned usb_drive;            /* usb: which of its drives */
+    size_t cache_max;              /* bytes of the image held in memory at most */
+    unsigned grace;         /* seconds the machine's requests wait for a lost far end; cut to what
+                               the export can bear */
+    unsigned keep;          /* seconds its drive then stays, giving errors */
+    const char *record_dir; /* where sessions are recorded for the next process; NULL: nowhere */
 };
 
 /* What a far end comes with. */
@@ -49,6 +52,7 @@ struct slot_status {
     const char *state; /* session_state_name(): "idle", "serving", "suspended" ... */
     bool has_medium;   /* then: */
     struct medium medium;
+    bool locked;         /* the machine has locked it in */
     char uri[384];       /* where programs find the drive; may be "" */
     char reason[256];    /* why the last session ended, or the far end of this one was lost; one
                             sentence, or "" */
@@ -79,9 +83,16 @@ void slot_restore(struct slot *slot);
  */
 void slot_open(struct slot *slot, struct stream *stream, const struct slot_offer *offer);
 
-/* Ends the session, if there is one; it is over when slot_is_idle(). */
+/*
+ * Ends the session, if there is one; it is over when slot_is_idle(). A medium that the machine has
+ * locked in is taken from it all the same: whoever would rather not asks slot_is_locked() first.
+ */
 void slot_end(struct slot *slot, enum stream_close why, const char *reason);
 bool slot_is_idle(const struct slot *slot);
+/* Whether the machine has locked the medium in: it has mounted it, say. */
+bool slot_is_locked(const struct slot *slot);
+/* Lets the machine know that a person wants the medium out; it may eject it then. */
+void slot_request_eject(struct slot *slot);
 /* Called on every turn from busy to idle; for a daemon that waits to stop. One watcher. */
 void slot_watch_idle(struct slot *slot, void (*idle)(void *arg), void *arg);
 

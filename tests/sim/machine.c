@@ -47,6 +47,7 @@ static struct {
     uint64_t generation; /* of starts and stops: what was due for an older one is void */
     bool will_fail;
     struct engine *engine;
+    enum export_link link;
     struct list jobs;
     struct list lost;
     unsigned open;
@@ -434,8 +435,10 @@ static void stopped_due(void *arg)
 
 static int export_new(const struct export_config *config, struct export **out);
 
-static int export_check(const struct medium *medium, char *reason, size_t room)
+static int export_check(const struct export *e, const struct medium *medium, char *reason,
+                        size_t room)
 {
+    (void)e;
     (void)medium;
     snprintf(reason, room, "%s", "");
     return 0;
@@ -446,6 +449,7 @@ static void export_begin(struct engine *engine)
     if (machine.state != DOWN)
         world_fail("an export was started that was not stopped");
     machine.engine = engine;
+    machine.link = EXPORT_LINK_LIVE;
     machine.will_fail = world_chance(machine.habits.export_fails);
     world_after(MS + world_random(3 * SECOND), started_due,
                 (void *)(uintptr_t)new_generation(STARTING));
@@ -471,6 +475,14 @@ static void export_reload_it(struct export *e)
 {
     (void)e;
     machine.counts.reloads++;
+}
+
+static void export_link_it(struct export *e, enum export_link link)
+{
+    (void)e;
+    if (machine.state == DOWN)
+        world_fail("an export that does not run was told of its link");
+    machine.link = link;
 }
 
 static void export_stop_it(struct export *e, bool link_alive)
@@ -502,6 +514,7 @@ static const struct export_ops export_ops = {
     .start = export_start_it,
     .adopt = export_adopt_it,
     .reload = export_reload_it,
+    .link = export_link_it,
     .stop = export_stop_it,
     .describe = export_describe,
     .free = export_free_it,

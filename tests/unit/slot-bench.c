@@ -149,8 +149,10 @@ unsigned fars_alive(void)
 
 struct drive drive;
 
-static int drive_check(const struct medium *medium, char *reason, size_t room)
+static int drive_check(const struct export *e, const struct medium *medium, char *reason,
+                       size_t room)
 {
+    assert_ptr_equal(e, &drive.base);
     (void)medium;
     strncpy(reason, "Too large for a CD.", room);
     return drive.refuse;
@@ -160,6 +162,8 @@ static void drive_start(struct export *e, const struct medium *medium, struct en
 {
     (void)e;
     drive.starts++;
+    drive.links[0] = '\0';
+    drive.runs = true;
     drive.medium = *medium;
     drive.engine = engine;
 }
@@ -168,6 +172,8 @@ static void drive_adopt(struct export *e, const struct medium *medium, struct en
 {
     (void)e;
     drive.adopts++;
+    drive.links[0] = '\0';
+    drive.runs = true;
     drive.medium = *medium;
     drive.engine = engine;
 }
@@ -176,6 +182,29 @@ static void drive_reload(struct export *e)
 {
     (void)e;
     drive.reloads++;
+}
+
+static void drive_link(struct export *e, enum export_link link)
+{
+    size_t count = strlen(drive.links);
+
+    (void)e;
+    assert_true(drive.runs);
+    assert_true(count < sizeof drive.links - 1);
+    drive.links[count] = "lwf"[link];
+    drive.links[count + 1] = '\0';
+}
+
+static bool drive_is_locked(const struct export *e)
+{
+    (void)e;
+    return drive.locked;
+}
+
+static void drive_request_eject(struct export *e)
+{
+    (void)e;
+    drive.eject_requests++;
 }
 
 static void drive_stop(struct export *e, bool link_alive)
@@ -206,6 +235,9 @@ static const struct export_ops drive_ops = {
     .start = drive_start,
     .adopt = drive_adopt,
     .reload = drive_reload,
+    .link = drive_link,
+    .is_locked = drive_is_locked,
+    .request_eject = drive_request_eject,
     .stop = drive_stop,
     .describe = drive_describe,
     .free = drive_free,
@@ -231,12 +263,19 @@ void drive_started(void)
 
 void drive_stopped(int error)
 {
+    drive.runs = false;
     drive.base.events->stopped(drive.base.owner, error, error ? "The gadget is busy." : "");
 }
 
 void drive_ejected(void)
 {
     drive.base.events->ejected(drive.base.owner);
+}
+
+void drive_lock(bool locked)
+{
+    drive.locked = locked;
+    drive.base.events->locked(drive.base.owner, locked);
 }
 
 /* ---- a newcomer's stream ---- */

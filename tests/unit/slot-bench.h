@@ -45,6 +45,10 @@ struct drive {
     unsigned stops;
     bool stopped_alive;
     int refuse;
+    bool runs;
+    char links[32]; /* what it was told of its link since the start: l, w, f */
+    bool locked;
+    unsigned eject_requests;
 };
 
 /* The stream of a newcomer. */
@@ -81,6 +85,7 @@ unsigned fars_alive(void);
 void drive_started(void);
 void drive_stopped(int error);
 void drive_ejected(void);
+void drive_lock(bool locked);
 
 /* Lets the loop handle all that was posted before this call. */
 void settle(void);

@@ -409,7 +409,7 @@ static int check(enum medium_kind kind, uint64_t size, char *reason, size_t room
 {
     struct medium medium = {.kind = kind, .size = size, .read_only = true};
 
-    return export_kernel.check(&medium, reason, room);
+    return export_kernel.check(NULL, &medium, reason, room);
 }
 
 static void test_check(void **state)

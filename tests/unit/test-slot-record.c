@@ -101,6 +101,7 @@ static void test_restored(void **state)
     restart(kept, 30, served);
     assert_string_equal(slot_state(), "suspended");
     assert_int_equal(drive.adopts, 1);
+    assert_string_equal(drive.links, "w");
     assert_int_equal(drive.starts, 0);
     assert_int_equal(drive.medium.kind, MEDIUM_CD);
     assert_int_equal(drive.medium.size, IMAGE_SIZE);

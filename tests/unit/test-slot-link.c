@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the slot and its export tell each other while the machine has its drive: how it stands with
+ * the far end, in one direction, and that the machine has locked the medium in, in the other.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "slot-bench.h"
+
+static char token[33];
+
+static void serve(void)
+{
+    json_t *word;
+
+    open_session(SERVING);
+    word = json_loads(far->told[0], 0, NULL);
+    snprintf(token, sizeof token, "%s", json_string_value(json_object_get(word, "token")));
+    json_decref(word);
+}
+
+static void come_back(void)
+{
+    struct slot_offer back = offer;
+
+    back.resume = token;
+    slot_open(slot, &line.base, &back);
+    far_ready();
+    settle();
+}
+
+static void lose(void)
+{
+    far_lose(STREAM_CLOSE_FAILED, false);
+    settle();
+}
+
+static void test_within_the_grace(void **state)
+{
+    (void)state;
+    serve();
+    assert_string_equal(drive.links, ""); /* a start is with a live one */
+    lose();
+    assert_string_equal(drive.links, "w");
+    come_back();
+    assert_string_equal(slot_state(), "serving");
+    assert_string_equal(drive.links, "wl");
+    end_session();
+}
+
+static void test_after_the_grace(void **state)
+{
+    (void)state;
+    slot_free(slot);
+    make_slot(1, 60);
+    serve();
+    lose();
+    wait_for_state("absent");
+    assert_string_equal(drive.links, "wf");
+    come_back();
+    assert_string_equal(slot_state(), "serving");
+    assert_string_equal(drive.links, "wfl");
+    end_session();
+}
+
+/* A page that leaves for good: requests fail while the drive is taken down; and none is told when
+ * the export has ended by itself, for it is gone by then. */
+static void test_ends(void **state)
+{
+    (void)state;
+    serve();
+    far_lose(STREAM_CLOSE_NORMAL, true);
+    settle();
+    assert_string_equal(drive.links, "f");
+    drive_stopped(0);
+    settle();
+    assert_string_equal(slot_state(), "idle");
+    drive.starts = 0;
+    serve();
+    drive_stopped(-5);
+    settle();
+    assert_string_equal(slot_state(), "idle");
+    assert_string_equal(drive.links, "");
+}
+
+/* While the drive is being built, too. */
+static void test_while_attaching(void **state)
+{
+    (void)state;
+    open_session(ATTACHING);
+    lose();
+    assert_string_equal(drive.links, "w");
+    drive_started();
+    settle();
+    end_session();
+}
+
+static void test_locked(void **state)
+{
+    struct slot_status status;
+
+    (void)state;
+    assert_false(slot_is_locked(slot));
+    drive.locked = true; /* of no medium: nobody's business */
+    open_session(ATTACHING);
+    assert_false(slot_is_locked(slot));
+    slot_request_eject(slot);
+    assert_int_equal(drive.eject_requests, 0);
+    drive.locked = false;
+    drive_started();
+    settle();
+    assert_null(strstr(far->told[far->told_count - 1], "locked"));
+    drive_lock(true);
+    assert_non_null(strstr(far->told[far->told_count - 1], "\"locked\":true"));
+    assert_true(slot_is_locked(slot));
+    slot_get_status(slot, &status);
+    assert_true(status.locked);
+    slot_request_eject(slot);
+    assert_int_equal(drive.eject_requests, 1);
+    assert_string_equal(slot_state(), "serving");
+    drive_lock(false);
+    assert_null(strstr(far->told[far->told_count - 1], "locked"));
+    drive_lock(true);
+    end_session(); /* all the same */
+    assert_null(strstr(far->told[far->told_count - 1], "locked"));
+    slot_get_status(slot, &status);
+    assert_false(status.locked);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_within_the_grace, bench_setup, bench_teardown),
+        cmocka_unit_test_setup_teardown(test_after_the_grace, bench_setup, bench_teardown),
+        cmocka_unit_test_setup_teardown(test_ends, bench_setup, bench_teardown),
+        cmocka_unit_test_setup_teardown(test_while_attaching, bench_setup, bench_teardown),
+        cmocka_unit_test_setup_teardown(test_locked, bench_setup, bench_teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
