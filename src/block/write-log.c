@@ -353,7 +353,9 @@ static void flush_answered(struct source_request *request, int error)
     if (flush->request)
         engine_answer(e, flush->request, error ? error : write_log_take_broken(e));
     else if (flush->write)
-        writes_flushed(e, flush->write, error ? error : write_log_take_broken(e));
+        /* Its own bytes are safe. What else is lost is for a flush to tell: told here, the machine
+         * would take it for this write's fault, and the next flush for a promise. */
+        writes_flushed(e, flush->write, error);
     else if (flush->own)
         end_own_flush(e, flush, error);
     free(flush);

@@ -55,6 +55,9 @@ static struct {
     uint64_t sectors;
     uint32_t *held;
     uint32_t *stable;
+    /* The log gives up what it cannot flush for its own sake: the next restart may take that away.
+     */
+    bool flush_failed;
     bool *done; /* by version: a write of it was answered well */
     struct line *newest;
     char token[64];
@@ -74,6 +77,7 @@ void far_end_init(const struct far_end_image *image, const struct far_end_chance
     if (!far_end.held || !far_end.stable || !far_end.done)
         abort();
     far_end.newest = NULL;
+    far_end.flush_failed = false;
     far_end.token[0] = '\0';
 }
 
@@ -351,6 +355,8 @@ static void line_submit(struct source *source, struct source_request *r)
      * next flush could say so. */
     if (changes(r->op) && (r->op != SOURCE_WRITE || was_done(r)))
         ask->error = 0;
+    if (r->op == SOURCE_FLUSH && ask->error)
+        far_end.flush_failed = true;
     list_append(&line->asks, &ask->link);
     if (world_chance(300) && !ask->error)
         apply(ask);
@@ -512,6 +518,9 @@ void far_end_cut(bool orderly)
 
 void far_end_restart(void)
 {
+    if (far_end.flush_failed)
+        content_doubt();
+    far_end.flush_failed = false;
     for (uint64_t i = 0; i < far_end.sectors; i++) {
         if (far_end.held[i] != far_end.stable[i] && world_chance(500))
             far_end.stable[i] = far_end.held[i];

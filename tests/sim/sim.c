@@ -78,6 +78,7 @@ static bool must_fail(void)
 }
 
 static const uint32_t block_sizes[] = {1, 512, 4096, 65536};
+static const uint32_t length_limits[] = {4096, 16384, 65536};
 
 static void choose_life(void)
 {
@@ -89,13 +90,18 @@ static void choose_life(void)
         .size = (12u << 20) + (world_chance(500) ? world_random(4096) * SECTOR : 0),
         .writable = writable,
         .block_min = block_sizes[world_random(4)],
-        .length_max = world_chance(300) ? 65536 : 1u << 20,
-        .in_flight_max = world_chance(200) ? 2 + (unsigned)world_random(8) : 64,
+        .length_max = world_chance(500) ? length_limits[world_random(3)] : 1u << 20,
+        .in_flight_max = 64,
         .can_fua = world_chance(500),
         .can_trim = world_chance(500),
         .can_write_zeroes = world_chance(500),
         .can_extents = world_chance(500),
     };
+    /* Small answers and few at once would be too slow for any machine's patience. */
+    if (l->image.length_max >= 65536 && world_chance(250))
+        l->image.in_flight_max = 2 + (unsigned)world_random(8);
+    if (l->image.length_max < l->image.block_min)
+        l->image.length_max = l->image.block_min;
     l->image.size -= l->image.size % (l->image.block_min > SECTOR ? l->image.block_min : SECTOR);
     if (!l->calm)
         l->chances = (struct far_end_chances){.read_error = 3, .write_error = 3, .mute = 2};

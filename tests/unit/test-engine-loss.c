@@ -283,6 +283,30 @@ static void test_a_replay_that_fails(void **state)
     world_free(w);
 }
 
+/* A write that is to be safe at once is, where a flush makes it so; that flush is not the
+ * machine's, and what was lost before waits for one that is. */
+static void test_fua_does_not_hear_of_others(void **state)
+{
+    struct world *w = writable();
+
+    (void)state;
+    w->info.can_fua = false;
+    world_lose(w, 0);
+    world_connect(w);
+    world_ask(w, 0, REQUEST_WRITE, 2 * MIB, 512);
+    world_answer_all(w, 0);
+    world_lose(w, 0);
+    engine_set_source(w->engine, &w->source, &w->info);
+    world_answer(w, world_held(w, 0), -ENOSPC);
+    world_ask_fua(w, 1, REQUEST_WRITE, 3 * MIB - 512, 512);
+    world_answer_all(w, 0);
+    world_ask(w, 2, REQUEST_FLUSH, 0, 0);
+    world_answer_all(w, 0);
+    assert_int_equal(w->asked[1].error, 0);
+    assert_int_equal(w->asked[2].error, -ENOSPC);
+    world_free(w);
+}
+
 /* A write answered by its limit holds its range until the far end has answered, or is gone. */
 static void test_a_write_past_its_limit(void **state)
 {
@@ -340,6 +364,7 @@ int main(void)
         cmocka_unit_test(test_a_flush_forgets),
         cmocka_unit_test(test_fua_over_an_unsafe_write),
         cmocka_unit_test(test_a_replay_that_fails),
+        cmocka_unit_test(test_fua_does_not_hear_of_others),
         cmocka_unit_test(test_a_write_past_its_limit),
         cmocka_unit_test(test_fail_with_writes),
     };
