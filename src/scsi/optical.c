@@ -1,27 +1,99 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What only an optical drive does (MMC-6). */
-#include "scsi/drive-parts.h"
+/*
+ * What only an optical drive does (MMC-6): the tables of its commands and mode pages. It reads, and
+ * reads data only, so what is about writing, audio, changers, regions and keys is not here; a host
+ * that looks at the features (optical-features.c) does not ask for it.
+ *
+ * Each command's usage map has the bits that are looked at; see drive-parts.h.
+ */
+#include "scsi/optical-parts.h"
 
-const struct scsi_commands optical_commands = {NULL, 0};
-const struct scsi_pages optical_pages = {NULL, 0};
+#define PAGE_ERROR_RECOVERY 0x01
+#define PAGE_POWER          0x1A
+#define PAGE_TIMEOUT        0x1D
+#define PAGE_CAPABILITIES   0x2A
 
-void optical_inserted(struct scsi_drive *d)
+#define ROW(code, length, needs, run, ...)                                                         \
+    {                                                                                              \
+        code, COMMAND_NO_SERVICE, length, needs, {code, __VA_ARGS__}, run                          \
+    }
+
+static const struct scsi_command rows[] = {
+    ROW(0x42, 10, COMMAND_MEDIUM, optical_read_sub_channel, 0x02, 0x40, 0xFF, 0, 0, 0xFF, 0xFF,
+        0xFF),
+    ROW(0x43, 10, COMMAND_MEDIUM, optical_read_toc, 0x02, 0x0F, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xC0),
+    ROW(0x46, 10, COMMAND_CALM, optical_get_configuration, 0x03, 0xFF, 0xFF, 0, 0, 0, 0xFF, 0xFF),
+    ROW(0x4A, 10, COMMAND_CALM, optical_get_event, 0x01, 0, 0, 0xFF, 0, 0, 0xFF, 0xFF),
+    ROW(0x51, 10, COMMAND_MEDIUM, optical_read_disc_information, 0x07, 0, 0, 0, 0, 0, 0xFF, 0xFF),
+    ROW(0x52, 10, COMMAND_MEDIUM, optical_read_track_information, 0x03, 0xFF, 0xFF, 0xFF, 0xFF, 0,
+        0xFF, 0xFF),
+    ROW(0xA7, 12, COMMAND_MEDIUM, optical_set_read_ahead, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
+        0xFF, 0xFF),
+    ROW(0xAC, 12, COMMAND_MEDIUM, optical_get_performance, 0x1F, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0xFF,
+        0xFF, 0xFF),
+    ROW(0xAD, 12, COMMAND_MEDIUM, optical_read_structure, 0x0F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
+        0xFF, 0xFF, 0xC0),
+    ROW(0xB6, 12, 0, optical_set_streaming, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF),
+    ROW(0xB9, 12, COMMAND_MEDIUM, optical_read_cd_msf, 0x1E, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
+        0xFE, 0x07),
+    ROW(0xBB, 12, 0, optical_set_speed, 0x03, 0xFF, 0xFF, 0xFF, 0xFF),
+    ROW(0xBD, 12, 0, optical_mechanism_status, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF),
+    ROW(0xBE, 12, COMMAND_MEDIUM, optical_read_cd, 0x1E, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF,
+        0xFE, 0x07),
+};
+
+const struct scsi_commands optical_commands = {rows, sizeof rows / sizeof rows[0]};
+
+static void put_header(uint8_t *page, uint8_t code, uint8_t length)
 {
-    d->optical.open = false;
-    d->optical.media_event = 2; /* new media (MMC-6, table 300) */
+    page[0] = code;
+    page[1] = length - 2;
 }
 
-void optical_removed(struct scsi_drive *d)
+/* MMC-6 7.2: whatever error there is, all means against it have been tried; nothing to set. */
+static void fill_error_recovery(const struct scsi_drive *d, uint8_t *page, bool changeable)
 {
-    d->optical.media_event = 3; /* media removal */
+    (void)d, (void)changeable;
+    put_header(page, PAGE_ERROR_RECOVERY, 12);
 }
 
-void optical_eject_wished(struct scsi_drive *d)
+/* SPC-4 7.5.13: it is always active. */
+static void fill_power(const struct scsi_drive *d, uint8_t *page, bool changeable)
 {
-    d->optical.media_event = 1; /* eject request */
+    (void)d, (void)changeable;
+    put_header(page, PAGE_POWER, 12);
 }
 
-void optical_tray(struct scsi_drive *d, bool open)
+/* MMC-6 7.6. The least a host should wait for an answer: what Linux grants, which an outage of the
+ * line needs now and then. */
+static void fill_timeout(const struct scsi_drive *d, uint8_t *page, bool changeable)
 {
-    d->optical.open = open;
+    (void)d;
+    put_header(page, PAGE_TIMEOUT, 10);
+    if (!changeable)
+        page[7] = page[9] = 30; /* seconds, of either group of commands */
 }
+
+/* MMC-3 5.5.10, which later ones call legacy and every host reads. */
+static void fill_capabilities(const struct scsi_drive *d, uint8_t *page, bool changeable)
+{
+    uint16_t speed = optical_speed(d);
+
+    put_header(page, PAGE_CAPABILITIES, 32);
+    if (changeable)
+        return;
+    page[2] = 0x0B; /* reads CD-R, CD-RW (Multi-Read) and DVD-ROM; writes nothing */
+    /* A tray that ejects and can be locked, without a prevent jumper; whether it is locked now. */
+    page[6] = (uint8_t)(0x2D | d->locked << 1);
+    page[8] = page[14] = (uint8_t)(speed >> 8);
+    page[9] = page[15] = (uint8_t)speed;
+}
+
+static const struct scsi_page pages[] = {
+    {PAGE_ERROR_RECOVERY, 12, fill_error_recovery, NULL},
+    {PAGE_POWER, 12, fill_power, NULL},
+    {PAGE_TIMEOUT, 10, fill_timeout, NULL},
+    {PAGE_CAPABILITIES, 32, fill_capabilities, NULL},
+};
+
+const struct scsi_pages optical_pages = {pages, sizeof pages / sizeof pages[0]};

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * READ DISC STRUCTURE (MMC-6 6.22; READ DVD STRUCTURE before), of a DVD or a BD: what such a disc
+ * has in its lead-in, made up from the image's size. Nothing on it is encrypted or bound to a
+ * region, and whoever pressed it wrote nothing about it.
+ *
+ * Each structure begins with the length of what follows that field, and two zero bytes; lengths in
+ * the table are of the whole.
+ */
+#include "base/bytes.h"
+#include "scsi/optical-parts.h"
+
+#define MEDIA_DVD 0
+#define MEDIA_BD  1
+
+#define FORMAT_LIST 0xFF
+#define READABLE    0x40 /* RDS: by READ DISC STRUCTURE */
+
+#define DVD_FIRST_SECTOR 0x030000u /* physical, of LBA 0 (ECMA-267, 13.3) */
+#define DVD_SECTOR_MASK  0xFFFFFFu
+
+#define BD_LAYER_SECTORS 12219392u /* 25 GB */
+
+struct structure {
+    uint8_t media, format;
+    uint16_t length;
+    void (*fill)(const struct scsi_drive *d, struct bytes_writer *w); /* over zeros; NULL: stays */
+};
+
+/*
+ * Physical format information (MMC-6 table 413). A disc of two layers has its second one read from
+ * the outside in (OTP): there a sector's address is the complement of that of the one it lies
+ * over in layer 0, and layer 0 has the odd block of 16.
+ */
+static void fill_dvd_physical(const struct scsi_drive *d, struct bytes_writer *w)
+{
+    uint32_t sectors = optical_sectors(d);
+    bool two = sectors > OPTICAL_DVD5_MAX;
+    uint32_t layer = two ? ((sectors + 1) / 2 + 15) / 16 * 16 : sectors;
+    uint32_t last = DVD_FIRST_SECTOR + layer - 1;
+
+    bytes_put_u8(w, 0x01);              /* DVD-ROM, part version 1 */
+    bytes_put_u8(w, 0x0F);              /* 120 mm; the rate is not specified */
+    bytes_put_u8(w, two ? 0x31 : 0x01); /* layers; OTP; embossed */
+    bytes_put_u8(w, two ? 0x10 : 0x00); /* 0.293 or 0.267 um a bit; 0.74 um a track */
+    bytes_put_u32(w, DVD_FIRST_SECTOR);
+    bytes_put_u32(w, two ? (~last & DVD_SECTOR_MASK) + (sectors - layer) - 1 : last);
+    bytes_put_u32(w, two ? last : 0); /* where layer 0 ends */
+}
+
+/*
+ * Disc Information (MMC-6 table 454), one unit: what is common to all kinds of BD. Fields that only
+ * the pressing knows stay zero.
+ */
+static void fill_bd_information(const struct scsi_drive *d, struct bytes_writer *w)
+{
+    uint32_t layers = (optical_sectors(d) + BD_LAYER_SECTORS - 1) / BD_LAYER_SECTORS;
+
+    bytes_put(w, "DI", 2);
+    bytes_put_u8(w, 1);     /* format of the unit */
+    bytes_put_be(w, 0, 5);  /* the first and only unit */
+    bytes_put(w, "BDO", 3); /* BD-ROM */
+    bytes_put_u8(w, 0x01);  /* 120 mm; class 0, version 1 */
+    bytes_put_u8(w, (uint8_t)((layers < 15 ? layers : 15) << 4 | 0x01)); /* embossed */
+}
+
+static const struct structure structures[] = {
+    {MEDIA_DVD, 0x00, 4 + 2048, fill_dvd_physical},
+    /* Copyright: no protection system, and every region may play it. */
+    {MEDIA_DVD, 0x01, 4 + 4, NULL},
+    /* Manufacturing information: none. */
+    {MEDIA_DVD, 0x04, 4 + 2048, NULL},
+    {MEDIA_BD, 0x00, 4 + 4096, fill_bd_information},
+};
+
+#define STRUCTURES (sizeof structures / sizeof structures[0])
+
+static struct scsi_deed reply(struct scsi_drive *d, const uint8_t *cdb, size_t length)
+{
+    struct bytes_writer head = bytes_writer(d->bytes, 2);
+
+    bytes_put_u16(&head, (uint16_t)(length - 2));
+    return drive_reply(d, length, optical_be16(cdb + 8));
+}
+
+static struct scsi_deed list_structures(struct scsi_drive *d, const uint8_t *cdb, uint8_t media)
+{
+    struct bytes_writer w = bytes_writer(d->bytes, sizeof d->bytes);
+
+    bytes_put_u32(&w, 0);
+    for (size_t i = 0; i < STRUCTURES; i++) {
+        if (structures[i].media != media)
+            continue;
+        bytes_put_u8(&w, structures[i].format);
+        bytes_put_u8(&w, READABLE);
+        bytes_put_u16(&w, structures[i].length);
+    }
+    return reply(d, cdb, w.used);
+}
+
+struct scsi_deed optical_read_structure(struct scsi_drive *d, const uint8_t *cdb)
+{
+    unsigned disc = optical_disc(d);
+    uint8_t media = cdb[1] & 0x0F;
+
+    _Static_assert(sizeof d->bytes >= 4 + 4096, "the longest structure does not fit the answer");
+    if (media > MEDIA_BD)
+        return drive_bad_cdb(d, 1, 3);
+    if (cdb[7] == FORMAT_LIST)
+        return list_structures(d, cdb, media);
+    if (disc == OPTICAL_CD) /* CANNOT READ MEDIUM - INCOMPATIBLE FORMAT */
+        return drive_check(d, KEY_ILLEGAL_REQUEST, 0x30, 0x02);
+    if (disc != (media == MEDIA_BD ? OPTICAL_BD : OPTICAL_DVD))
+        return drive_bad_cdb(d, 1, 3);
+    for (size_t i = 0; i < STRUCTURES; i++) {
+        const struct structure *s = &structures[i];
+        struct bytes_writer w = bytes_writer(d->bytes + 4, s->length - 4u);
+
+        if (s->media != media || s->format != cdb[7])
+            continue;
+        memset(d->bytes, 0, s->length);
+        if (s->fill)
+            s->fill(d, &w);
+        return reply(d, cdb, s->length);
+    }
+    return drive_bad_cdb(d, 7, 7);
+}
