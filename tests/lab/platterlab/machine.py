@@ -1,28 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The virtual machine that a virtual BMC looks after: a PC with SeaBIOS, a VGA screen and one USB
-port. What usbredirect offers on a TCP port of the BMC is plugged in there, and it boots from that.
+"""The virtual machine that a virtual BMC looks after: a PC with SeaBIOS or UEFI (OVMF), a VGA
+screen, a serial line and one USB port. What usbredirect offers on a TCP port of the BMC is plugged
+in there, and it boots from that.
 
 Its screen is read as text out of the VGA's memory: exact, unlike comparing pictures, and enough for
-firmware and boot loaders, which use the text mode.
+a BIOS and its boot loaders, which use the text mode. UEFI draws: there, read the serial line.
 """
 
 from __future__ import annotations
 
+import re
+import shutil
 import time
+from pathlib import Path
 
-from .errors import LabError
+from .errors import LabError, LabUnavailable
 from .qemu import Qemu
 
 _TEXT_MEMORY = 0xB8000
 _COLUMNS = 80
 _ROWS = 25
+_UEFI = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
+_UEFI_VARIABLES = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
 
 
 class VirtualMachine:
     """Use as a context; start() switches it on."""
 
-    def __init__(self, memory: int = 256) -> None:
+    def __init__(self, memory: int = 256, uefi: bool = False) -> None:
         self._memory = memory
+        self._uefi = uefi
         self._qemu = Qemu("machine")
 
     def __enter__(self) -> VirtualMachine:
@@ -34,10 +41,16 @@ class VirtualMachine:
     def close(self) -> None:
         self._qemu.close()
 
-    def start(self, host: str, port: int, display: list[str] | None = None) -> None:
+    def start(
+        self,
+        host: str,
+        port: int,
+        display: list[str] | None = None,
+        controller: str = "qemu-xhci",
+    ) -> None:
         """Switches it on, its USB port connected to the usbredirect server at host:port. `display`
-        is QEMU's, in place of none."""
-        arguments = ["-device", "qemu-xhci"]
+        is QEMU's, in place of none; `controller`: what the port belongs to."""
+        arguments = ["-device", controller]
         # reconnect: the drive may come and go while the machine runs.
         arguments += ["-chardev", f"socket,id=usb,host={host},port={port},reconnect=1"]
         arguments += ["-device", "usb-redir,chardev=usb,id=drive,bootindex=0"]
@@ -52,7 +65,17 @@ class VirtualMachine:
         common += display or ["-display", "none"]
         # With nothing to boot from, SeaBIOS tries again by itself.
         common += ["-boot", "strict=on,reboot-timeout=5000"]
-        self._qemu.start([*common, *arguments])
+        self._qemu.start([*common, *self._firmware(), *arguments])
+
+    def _firmware(self) -> list[str]:
+        if not self._uefi:
+            return []  # QEMU's own: SeaBIOS
+        if not _UEFI.exists():
+            raise LabUnavailable("there is no UEFI firmware: `sudo apt-get install ovmf`.")
+        variables = self._qemu.directory / "variables.fd"
+        shutil.copyfile(_UEFI_VARIABLES, variables)
+        parts = [f"file={_UEFI},readonly=on", f"file={variables}"]
+        return [word for part in parts for word in ("-drive", f"if=pflash,format=raw,{part}")]
 
     def screen_url(self) -> str:
         """Where a browser finds the screen, if its display is `-vnc ...,websocket=on`."""
@@ -99,6 +122,19 @@ class VirtualMachine:
             time.sleep(0.2)
         return screen
 
+    def serial(self) -> str:
+        """What the machine has said on its serial line so far."""
+        return self._qemu.console.read_text(errors="replace")
+
+    def wait_for_serial(self, pattern: str, timeout: float = 120) -> re.Match[str]:
+        """Waits until what it has said on the serial line matches."""
+        deadline = time.monotonic() + timeout
+        while not (found := re.search(pattern, self.serial())):
+            if time.monotonic() > deadline:
+                raise LabError(f"no {pattern!r} in {timeout} s: {self._qemu.console_tail()}")
+            time.sleep(0.2)
+        return found
+
     def screenshot(self, path: str) -> None:
         """Writes the screen as a PNG."""
         self._qemu.qmp("screendump", filename=path, format="png")
@@ -106,6 +142,8 @@ class VirtualMachine:
     def diagnosis(self) -> str:
         """What one wants to see when a test has failed."""
         try:
-            return f"--- screen\n{self.screen()}" if self._qemu.is_running() else "not running"
+            if not self._qemu.is_running():
+                return "not running"
+            return f"--- screen\n{self.screen()}\n--- serial\n{self._qemu.console_tail()}"
         except LabError as error:
             return str(error)
