@@ -17,11 +17,13 @@
  */
 struct control_slot {
     const char *name;            /* for people; UTF-8 */
-    const char *export_name;     /* "unix", "kernel" */
+    const char *export_name;     /* "usb", "kernel", "unix" */
+    const char *drive;           /* what it takes: "disk", "cd", or "auto": either */
     const char *state;           /* one of control_state_name() */
     const char *uri;             /* where programs find the drive; may be "" */
     const char *reason;          /* why the last session ended, or its far end was lost; or "" */
     const struct medium *medium; /* NULL when there is none */
+    bool locked;                 /* the machine has locked it in */
     unsigned grace, keep;        /* seconds, as configured */
     bool waiting;                /* for a far end that was lost: */
     unsigned grace_left;         /* seconds until requests fail; */
@@ -35,6 +37,13 @@ struct control_offer {
     const char *name;   /* valid text */
     int64_t modified;   /* when the file was last changed, milliseconds since 1970; -1: not told */
     const char *resume; /* the token of the session it comes back to; NULL: it begins one */
+};
+
+/* What came of the wish to end a session. */
+enum control_end {
+    CONTROL_ENDS,
+    CONTROL_EMPTY,  /* there is none */
+    CONTROL_LOCKED, /* the machine has the medium locked in; it has been told of the wish */
 };
 
 struct control {
@@ -53,8 +62,8 @@ struct control_ops {
      */
     void (*open_slot)(void *owner, unsigned slot, struct stream *stream,
                       const struct control_offer *offer);
-    /* Ends the slot's session, as somebody at the device may. False when there is none. */
-    bool (*end_slot)(void *owner, unsigned slot);
+    /* Ends the slot's session, as somebody at the device may; `force`: locked in or not. */
+    enum control_end (*end_slot)(void *owner, unsigned slot, bool force);
     /* The states there are, from 0; NULL past the last. */
     const char *(*state_name)(void *owner, unsigned n);
 };
@@ -76,9 +85,9 @@ static inline void control_open_slot(const struct control *c, unsigned slot, str
     c->ops->open_slot(c->owner, slot, stream, offer);
 }
 
-static inline bool control_end_slot(const struct control *c, unsigned slot)
+static inline enum control_end control_end_slot(const struct control *c, unsigned slot, bool force)
 {
-    return c->ops->end_slot(c->owner, slot);
+    return c->ops->end_slot(c->owner, slot, force);
 }
 
 static inline const char *control_state_name(const struct control *c, unsigned n)

@@ -5,6 +5,7 @@
  */
 #include "api/http.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,11 +35,11 @@ static json_t *slot_json(const struct control *control, unsigned slot)
     struct control_slot s;
 
     control_get_slot(control, slot, &s);
-    return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:o, s:i, s:i, s:o, s:o}", "slot", (int)slot,
-                     "name", s.name, "export", s.export_name, "state", s.state, "uri", s.uri,
-                     "reason", s.reason, "medium", medium_json(s.medium), "grace", (int)s.grace,
-                     "keep", (int)s.keep, "waiting", waiting_json(&s), "counters",
-                     metrics_json(&s.counters));
+    return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:b, s:i, s:i, s:o, s:o}", "slot",
+                     (int)slot, "name", s.name, "export", s.export_name, "drive", s.drive, "state",
+                     s.state, "uri", s.uri, "reason", s.reason, "medium", medium_json(s.medium),
+                     "locked", s.locked, "grace", (int)s.grace, "keep", (int)s.keep, "waiting",
+                     waiting_json(&s), "counters", metrics_json(&s.counters));
 }
 
 /* `json`, which is taken over and may be NULL for want of memory, as the reply. */
@@ -94,10 +95,42 @@ static void api_get(void *owner, const char *path, struct web_reply *reply)
     reply_json(reply, 200, json_pack("{s:o}", "slots", slots));
 }
 
-static unsigned api_post(void *owner, const char *path, const char **sentence)
+/* Whether a session is to be ended by force: 0, 1, or -EINVAL for anything else that is said. */
+static int read_force(const struct web_arguments *arguments)
+{
+    static const char force[] = "force=1";
+
+    if (arguments->count == 0)
+        return 0;
+    if (arguments->count > 1 || arguments->length[0] != strlen(force) ||
+        memcmp(arguments->text[0], force, strlen(force)) != 0)
+        return -EINVAL;
+    return 1;
+}
+
+static unsigned end_session(const struct control *control, unsigned slot, bool force,
+                            const char **sentence)
+{
+    switch (control_end_slot(control, slot, force)) {
+    case CONTROL_ENDS:
+        return 204;
+    case CONTROL_EMPTY:
+        *sentence = "This drive is empty, so there is nothing to end.";
+        break;
+    case CONTROL_LOCKED:
+        *sentence = "The machine is using this drive and has been asked to give it up; eject it "
+                    "there, or say ?force=1 to remove it all the same.";
+        break;
+    }
+    return 409;
+}
+
+static unsigned api_post(void *owner, const char *path, const struct web_arguments *arguments,
+                         const char **sentence)
 {
     const struct control *control = owner;
     int slot = media_path_slot(path, "/end", control_slot_count(control));
+    int force = read_force(arguments);
 
     if (!is_end(path)) {
         *sentence = "Only GET and HEAD are understood here.";
@@ -107,11 +140,11 @@ static unsigned api_post(void *owner, const char *path, const char **sentence)
         *sentence = "This machine has no drive of that number.";
         return 404;
     }
-    if (!control_end_slot(control, (unsigned)slot)) {
-        *sentence = "This drive is empty, so there is nothing to end.";
-        return 409;
+    if (force < 0) {
+        *sentence = "Nothing but ?force=1 may be said here.";
+        return 400;
     }
-    return 204;
+    return end_session(control, (unsigned)slot, force, sentence);
 }
 
 static void api_open(void *owner, const char *path, const struct web_arguments *arguments,

@@ -201,6 +201,18 @@ static void put_waiting(FILE *out, const struct control *control)
     }
 }
 
+static void put_locked(FILE *out, const struct control *control)
+{
+    static const char name[] = FAMILY "locked";
+    struct control_slot s;
+
+    put_family(out, name, "gauge", "1 while the machine has the drive locked.");
+    for (unsigned slot = 0; slot < control_slot_count(control); slot++) {
+        control_get_slot(control, slot, &s);
+        fprintf(out, "%s{slot=\"%u\"} %d\n", name, slot, s.locked);
+    }
+}
+
 char *metrics_text(const struct control *control, size_t *length)
 {
     char *text = NULL;
@@ -212,6 +224,7 @@ char *metrics_text(const struct control *control, size_t *length)
     put_info(out, control);
     put_states(out, control);
     put_waiting(out, control);
+    put_locked(out, control);
     put_counters(out, control);
     failed = ferror(out) != 0;
     if (fclose(out) != 0 || failed) {

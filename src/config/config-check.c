@@ -131,6 +131,8 @@ static int slot_check(struct config_parser *p, unsigned number)
         slot->export_auto = true;
         strcpy(slot->export_name, p->functionfs ? "usb" : "kernel");
     }
+    if (!has_export(slot, "usb"))
+        slot->drive = CONFIG_DRIVE_AUTO;
     if (!slot->name[0])
         snprintf(slot->name, sizeof slot->name, "Drive %u", number + 1);
     if (!slot->socket_path[0])

@@ -32,7 +32,7 @@ struct config_slot {
     char udc[64];          /* usb, kernel: "auto" or a name in /sys/class/udc */
     char usb_device[32];   /* usb: slots of one name are drives of one USB device; "": of its own */
     bool plugged_always;   /* usb: the device is there without a medium too */
-    enum config_drive drive; /* usb */
+    enum config_drive drive; /* usb; AUTO with any other export */
     bool write_back;         /* usb: writes may be acknowledged before the far end has them */
     char vendor[9];          /* usb: what the drive calls itself; default "Platter" */
     char product[17];        /* usb; "": "Virtual Disk" or "Virtual CD", by its kind */

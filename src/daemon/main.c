@@ -78,6 +78,12 @@ static unsigned daemon_slot_count(void *owner)
     return (unsigned)d->config.slot_count;
 }
 
+static const char *const drive_words[] = {
+    [CONFIG_DRIVE_AUTO] = "auto",
+    [CONFIG_DRIVE_DISK] = "disk",
+    [CONFIG_DRIVE_CD] = "cd",
+};
+
 static void daemon_get_slot(void *owner, unsigned slot, struct control_slot *out)
 {
     struct daemon *d = owner;
@@ -87,10 +93,12 @@ static void daemon_get_slot(void *owner, unsigned slot, struct control_slot *out
     *out = (struct control_slot){
         .name = s->name,
         .export_name = s->export_name,
+        .drive = drive_words[d->config.slots[slot].drive],
         .state = s->state,
         .uri = s->uri,
         .reason = s->reason,
         .medium = s->has_medium ? &s->medium : NULL,
+        .locked = s->locked,
         .grace = d->config.slots[slot].grace,
         .keep = d->config.slots[slot].keep,
         .waiting = s->grace_left > 0 || s->keep_left > 0,
@@ -100,14 +108,18 @@ static void daemon_get_slot(void *owner, unsigned slot, struct control_slot *out
     };
 }
 
-static bool daemon_end_slot(void *owner, unsigned slot)
+static enum control_end daemon_end_slot(void *owner, unsigned slot, bool force)
 {
     struct daemon *d = owner;
 
     if (slot_is_idle(d->slots[slot]))
-        return false;
+        return CONTROL_EMPTY;
+    if (!force && slot_is_locked(d->slots[slot])) {
+        slot_request_eject(d->slots[slot]);
+        return CONTROL_LOCKED;
+    }
     slot_end(d->slots[slot], STREAM_CLOSE_NORMAL, "The session was ended on the device.");
-    return true;
+    return CONTROL_ENDS;
 }
 
 static const char *daemon_state_name(void *owner, unsigned n)

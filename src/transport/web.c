@@ -258,16 +258,37 @@ static bool origin_is_ours(struct lws *wsi)
                             header(wsi, WSI_TOKEN_HOST, host, sizeof host));
 }
 
+/* What lws has decoded, into `out`, whose texts are then in `text`. What has no room is left out.
+ */
+static void arguments_read(struct lws *wsi, char text[HEADER_MAX], struct web_arguments *out)
+{
+    size_t used = 0;
+
+    for (out->count = 0; out->count < WEB_ARGUMENTS_MAX; out->count++) {
+        int n = lws_hdr_copy_fragment(wsi, text + used, (int)(HEADER_MAX - used),
+                                      WSI_TOKEN_HTTP_URI_ARGS, (int)out->count);
+
+        if (n < 0)
+            return;
+        out->text[out->count] = text + used;
+        out->length[out->count] = (size_t)n;
+        used += (size_t)n + 1;
+    }
+}
+
 /* Always -1: libwebsockets would go on to wait for a body that nobody wants. */
 static int serve_post(struct lws *wsi, const struct web_route *route, const char *path)
 {
     const char *sentence = "Only GET and HEAD are understood here.";
+    char text[HEADER_MAX];
+    struct web_arguments arguments;
     unsigned status = 405;
 
     if (route && route->post) {
         if (!origin_is_ours(wsi))
             return refuse(wsi, 403, "Only this server's own page may ask for this.");
-        status = route->post(route->owner, path, &sentence);
+        arguments_read(wsi, text, &arguments);
+        status = route->post(route->owner, path, &arguments, &sentence);
     }
     if (status != 204)
         return refuse(wsi, status, sentence);
@@ -378,29 +399,19 @@ static int http_callback(struct lws *wsi, enum lws_callback_reasons reason, void
 
 static int media_open(struct web *web, struct lws *wsi)
 {
-    char path[128], arguments[HEADER_MAX];
-    struct web_arguments args = {0};
-    size_t used = 0;
+    char path[128], text[HEADER_MAX];
+    struct web_arguments arguments;
     const struct web_route *route;
     struct stream *stream;
 
     if (!header(wsi, WSI_TOKEN_GET_URI, path, sizeof path) || !(route = route_find(web, path)))
         return -1;
-    while (args.count < WEB_ARGUMENTS_MAX) {
-        int n = lws_hdr_copy_fragment(wsi, arguments + used, (int)(sizeof arguments - used),
-                                      WSI_TOKEN_HTTP_URI_ARGS, (int)args.count);
-
-        if (n < 0)
-            break;
-        args.text[args.count] = arguments + used;
-        args.length[args.count++] = (size_t)n;
-        used += (size_t)n + 1;
-    }
+    arguments_read(wsi, text, &arguments);
     stream = ws_new(wsi);
     if (!stream)
         return -1;
     web->sockets++;
-    route->open(route->owner, path, &args, stream);
+    route->open(route->owner, path, &arguments, stream);
     return 0;
 }
 

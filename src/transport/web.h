@@ -52,7 +52,8 @@ struct web_route {
      * POST without a body, from a page of this server's own (its Origin has been checked). Returns
      * 204, or another status and one sentence. NULL: there is nothing to post to.
      */
-    unsigned (*post)(void *owner, const char *path, const char **sentence);
+    unsigned (*post)(void *owner, const char *path, const struct web_arguments *arguments,
+                     const char **sentence);
     /*
      * A page has opened a WebSocket here: takes `stream` over. What is wrong with the request is
      * said by closing the stream, since a page cannot see an HTTP error's text. NULL: there are

@@ -173,6 +173,8 @@ static void get_slot(void *owner, unsigned slot, struct control_slot *out)
     (void)owner;
     *out = (struct control_slot){.name = slot ? "B" : "A",
                                  .export_name = "unix",
+                                 .drive = "auto",
+                                 .locked = slot,
                                  .state = slot ? "serving" : "idle",
                                  .uri = slot ? "nbd+unix:///?socket=/x" : "",
                                  .reason = "",
@@ -201,10 +203,12 @@ static void open_slot(void *owner, unsigned slot, struct stream *stream,
     }
 }
 
-static bool end_slot(void *owner, unsigned slot)
+static enum control_end end_slot(void *owner, unsigned slot, bool force)
 {
     (void)owner;
-    return slot == 1;
+    if (slot == 0)
+        return CONTROL_EMPTY;
+    return force ? CONTROL_ENDS : CONTROL_LOCKED;
 }
 
 static const char *state_name(void *owner, unsigned n)

@@ -28,8 +28,9 @@ def test_api_slots(platterd):
     slots = json.loads(body)["slots"]
     assert [slot["name"] for slot in slots] == ["L\u00e4ngste", "Drive 2"]
     assert slots[1] == {
-        "slot": 1, "name": "Drive 2", "export": "unix", "state": "idle", "uri": "", "reason": "",
-        "medium": None, "grace": 60, "keep": 3600, "waiting": None,
+        "slot": 1, "name": "Drive 2", "export": "unix", "drive": "auto", "state": "idle",
+        "uri": "", "reason": "", "medium": None, "locked": False, "grace": 60, "keep": 3600,
+        "waiting": None,
         "counters": {name: 0 for name in counter_names()}}
     with FarEnd(d.port, bytes(4096), name="a%22%C3%A4%2B.iso", kind="cd", slot=1) as page:
         page.wait_state("serving")
@@ -80,8 +81,8 @@ def test_metrics(platterd):
         in families["platter_slot_info"][1]
     one = [family for family, (_, samples) in families.items()
            if set(samples) == {(("slot", "0"),), (("slot", "1"),)}]
-    # One family a counter, and the two times that are left.
-    assert len(one) == len(counter_names()) + 2
+    # One family a counter, the two times that are left, and the lock.
+    assert len(one) == len(counter_names()) + 3
     assert len(families) == len(one) + 3
     with FarEnd(d.port, bytes(65536), slot=1) as page:
         page.wait_state("serving")
@@ -102,9 +103,9 @@ def test_metrics(platterd):
         assert ws.status == 404
 
 
-def end_slot(d, slot=0, method="POST", extra=(), origin=""):
+def end_slot(d, slot=0, method="POST", extra=(), origin="", query=""):
     origin = [f"Origin: {origin or f'http://127.0.0.1:{d.port}'}"] if origin is not None else []
-    return request(d.port, f"/api/slots/{slot}/end", method, extra=[*origin, *extra])
+    return request(d.port, f"/api/slots/{slot}/end{query}", method, extra=[*origin, *extra])
 
 
 def test_session_ended_at_the_device(platterd):
@@ -118,7 +119,7 @@ def test_session_ended_at_the_device(platterd):
             assert page.wait_closed() == (1000, "The session was ended on the device.")
         wait_until(lambda: json.loads(request(d.port, "/api/slots")[2])["slots"][0]["state"]
                    == "idle", "the slot is free again")
-        status, headers, body = end_slot(d)
+        status, headers, body = end_slot(d, query="?force=1")
         assert status == 409 and body == b"This drive is empty, so there is nothing to end.\n"
 
 
@@ -135,6 +136,9 @@ def test_who_may_end_a_session(platterd):
             assert end_slot(d, extra=[body])[0] == 400, body
         for slot in (1, 16, 99999999999999999999, "x", "-1", "00", ""):
             assert end_slot(d, slot)[0] == 404, slot
+        for query in ("?force", "?force=0", "?force=11", "?force=1&force=1", "?x&force=1",
+                      "?force=1&" + "x" * 700, "?" + "&".join(["force=1"] * 20)):
+            assert end_slot(d, query=query)[0] == 400, query
         for method in ("GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"):
             status, headers, _ = end_slot(d, method=method, extra=["Connection: close"])
             assert status == 405 and headers["allow"], method

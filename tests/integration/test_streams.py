@@ -51,6 +51,20 @@ def test_echo_in_every_shape(server):
     assert done[1] == done[2] and done[3] == "0"
 
 
+def test_a_locked_drive_is_ended_by_force(server):
+    def end(query):
+        with Raw(server.port) as raw:
+            raw.send(f"POST /api/slots/1/end{query} HTTP/1.1\r\nHost: localhost\r\n"
+                     "Origin: http://localhost\r\n\r\n".encode())
+            return response(raw)
+
+    status, _, body = end("")
+    assert status == 409 and body.startswith(b"The machine is using this drive") \
+        and body.count(b"\n") == 1
+    assert end("?force=%31")[0] == 204
+    assert end("?force=2")[0] == 400
+
+
 def test_pauses(server):
     """Held back again and again: nothing comes while it is not wanted, and nothing is lost."""
     data = os.urandom(1 << 20)

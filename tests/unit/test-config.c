@@ -125,7 +125,7 @@ static void test_usb(void **state)
                    "[slot 1]\nexport=kernel\n"
                    "[slot 2]\nexport=usb\nusb_device=rack\nplugged=always\ndrive=cd\n"
                    "[slot 3]\nexport=usb\nusb_device=other\nudc=a\n"
-                   "[slot 4]\nexport=unix\nusb_device=rack\nudc=a\n",
+                   "[slot 4]\nexport=unix\nusb_device=rack\ndrive=cd\nudc=a\n",
                &c);
     assert_string_equal(c.slots[0].usb_device, "rack");
     assert_true(c.slots[0].plugged_always);
@@ -137,6 +137,7 @@ static void test_usb(void **state)
     assert_int_equal(c.slots[0].grace, 3600);
     assert_int_equal(c.slots[2].drive, CONFIG_DRIVE_CD);
     assert_string_equal(c.slots[2].serial, "504C415454455202");
+    assert_int_equal(c.slots[4].drive, CONFIG_DRIVE_AUTO);
     for (unsigned i = 0; i < c.slot_count; i++)
         assert_int_equal(config_usb_first(&c, i), i == 2 ? 0 : i);
 }

@@ -28,6 +28,7 @@ static void get_slot(void *owner, unsigned slot, struct control_slot *out)
     if (slot == 0)
         return;
     out->state = "absent";
+    out->locked = true;
     out->waiting = true;
     out->keep_left = 1234;
     out->counters = (struct engine_counters){.requests = UINT64_C(1) << 40,
@@ -100,6 +101,8 @@ static void test_text(void **state)
         "platter_slot_state{slot=\"0\",state=\"absent\"} 0\n",
         "platter_slot_state{slot=\"1\",state=\"idle\"} 0\n",
         "platter_slot_state{slot=\"1\",state=\"absent\"} 1\n",
+        "platter_slot_locked{slot=\"0\"} 0\n",
+        "platter_slot_locked{slot=\"1\"} 1\n",
         "platter_slot_grace_left_seconds{slot=\"1\"} 0\n",
         "platter_slot_keep_left_seconds{slot=\"1\"} 1234\n",
         "\n# TYPE platter_slot_requests_total counter\nplatter_slot_requests_total{slot=\"0\"} 0\n",
