@@ -3,8 +3,9 @@
  * Transfers on FunctionFS endpoints that are O_NONBLOCK, by Linux AIO: handed over now, told of
  * when they are over, on the loop. Nothing here blocks.
  *
- * Who owns what: the transfer, its bytes and its descriptor are the owner's, and stay as they are
- * from a send or receive that returned 0 until `done`.
+ * Who owns what: the transfer, its descriptor and the bytes to be received are the owner's, and
+ * stay as they are from a send or receive that returned 0 until `done`. Bytes to be sent are copied
+ * by the kernel before the call returns (f_fs.c, ffs_epfile_io), and so are all iovecs.
  */
 #ifndef PLATTER_EXPORT_USB_AIO_H
 #define PLATTER_EXPORT_USB_AIO_H
@@ -39,8 +40,7 @@ void usb_aio_free(struct usb_aio *a);
 /*
  * On an endpoint, transfers go out, or are filled, in the order of these calls. 0, or -errno when
  * it was refused at once, and then there is no `done`: -EAGAIN, -ESHUTDOWN or -ENODEV where the
- * endpoint is not enabled, -ENOMEM where the kernel has no memory for a buffer of that length. The
- * iovecs must live as long as the bytes.
+ * endpoint is not enabled, -ENOMEM where the kernel has no memory for a buffer of that length.
  */
 int usb_aio_send(struct usb_aio *a, struct usb_transfer *t, int fd, const struct iovec *iov,
                  unsigned count);

@@ -31,7 +31,8 @@ struct usb_function_config {
     struct usb_port *const *ports;    /* of each; copied */
     unsigned count;                   /* 1 to BOT_LUNS_MAX */
     struct usb_journal *journal;
-    unsigned index; /* of the function in the journal */
+    unsigned index;       /* of the function in the journal */
+    unsigned first_drive; /* in the journal: the number of drives[0] there */
     /* The machine did something to drive number `drive` of this function: SCSI_EVENT_ bits. Called
      * when the command is over that did it; the function may not be freed from inside. */
     void (*drive_events)(void *arg, unsigned drive, unsigned events);
@@ -60,7 +61,9 @@ void usb_function_reset(struct usb_function *f);
 /*
  * For an orderly end of the process, after which another one resumes: the command in work is
  * finished, no other is begun, and `done` is called once, possibly before this returns, when the
- * journal says all and acknowledged writes have been done. Only free it then.
+ * journal says all and acknowledged writes have been done. Only free it then, also from inside
+ * `done`, but not its ports from there. It takes as long as the host takes to fetch what it is
+ * sent.
  */
 void usb_function_quiesce(struct usb_function *f, void (*done)(void *arg), void *arg);
 /*

@@ -11,6 +11,8 @@
 
 #include <stdbool.h>
 
+#include "export/export.h"
+
 struct engine;
 struct scsi_drive;
 struct usb_port;
@@ -27,13 +29,15 @@ void usb_port_set_engine(struct usb_port *p, struct engine *engine);
 /*
  * The engine is to go: it is not asked any more, a command that uses it ends (after
  * scsi_drive_remove(), which comes first, with "medium not present"), and `done` is called once,
- * when all it was asked has been answered and released; possibly before this returns. Without an
+ * when all it was asked has been answered and released: possibly before this returns, and possibly
+ * from inside one of the engine's answers, so the engine may not be freed from there. Without an
  * engine it is called at once.
  */
 void usb_port_drop_engine(struct usb_port *p, void (*done)(void *arg), void *arg);
 
-/* Whether the far end is there: TEST UNIT READY waits for it, as long as a command is held. */
-void usb_port_set_link(struct usb_port *p, bool live);
+/* As export.h tells of it. WAITING: TEST UNIT READY waits, as long as a command is held. FAILED:
+ * what fails fails for that (SCSI_GONE). */
+void usb_port_set_link(struct usb_port *p, enum export_link link);
 
 /* Whether writes that were acknowledged have not been done yet (write-back only). */
 bool usb_port_is_dirty(const struct usb_port *p);

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The endpoints of a function.
+ *
+ * Who owns what: transfers are members of the pipe, so a pipe lives until it is quiet. A received
+ * buffer may be taken over by whoever looks at the receive (by setting it to NULL). What is sent is
+ * the sender's again at once.
+ *
+ * What always holds: sends leave in the order of the calls, receives are filled in that order and
+ * looked at in that order. Every receive asks for whole packets, for a packet that is longer than
+ * what is left of a transfer is an error on most controllers. After an error nobody took a transfer
+ * back for, nothing more is handed over until usb_pipe_drop().
+ */
+#include "export/usb-pipe.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static void fail(struct usb_pipe *p, int error)
+{
+    if (p->error == 0)
+        p->error = error;
+}
+
+/* A refusal: for lack of memory one tries again, else the endpoint is lost. */
+static int refused(struct usb_pipe *p, int error)
+{
+    if (error < 0 && error != -ENOMEM)
+        fail(p, error);
+    return error;
+}
+
+static void sent(struct usb_transfer *t, int64_t result)
+{
+    struct usb_send *s = list_entry(t, struct usb_send, transfer);
+    struct usb_pipe *p = s->pipe;
+
+    s->busy = false;
+    p->sending--;
+    if (result < 0 && result != -ECONNRESET)
+        fail(p, (int)result);
+    p->wake(p->arg);
+}
+
+static void received(struct usb_transfer *t, int64_t result)
+{
+    struct usb_receive *r = list_entry(t, struct usb_receive, transfer);
+    struct usb_pipe *p = r->pipe;
+
+    r->here = true;
+    r->got = result < 0 ? 0 : (uint32_t)result;
+    if (result < 0 && result != -ECONNRESET)
+        fail(p, (int)result);
+    if (p->dropping)
+        while (p->receiving > 0 && p->receives[p->first].here)
+            usb_pipe_taken(p);
+    if (p->receiving == 0)
+        p->dropping = false;
+    p->wake(p->arg);
+}
+
+static void command_came(struct usb_transfer *t, int64_t result)
+{
+    struct usb_pipe *p = list_entry(t, struct usb_pipe, command);
+
+    p->command_state = USB_COMMAND_NONE;
+    if (result >= 0 && !p->command_dropped) {
+        p->command_length = (size_t)result;
+        p->command_state = USB_COMMAND_HERE;
+    } else if (result < 0 && result != -ECONNRESET) {
+        fail(p, (int)result);
+    }
+    p->command_dropped = false;
+    p->wake(p->arg);
+}
+
+void usb_pipe_init(struct usb_pipe *p, struct usb_aio *aio, int out_fd, int in_fd,
+                   uint8_t *command_bytes, void (*wake)(void *arg), void *arg)
+{
+    *p = (struct usb_pipe){
+        .aio = aio,
+        .out_fd = out_fd,
+        .in_fd = in_fd,
+        .packet = 512,
+        .wake = wake,
+        .arg = arg,
+        .command_bytes = command_bytes,
+        .command.done = command_came,
+    };
+    for (unsigned i = 0; i < USB_PIPE_SENDS; i++)
+        p->sends[i] = (struct usb_send){.pipe = p, .transfer.done = sent};
+    for (unsigned i = 0; i < USB_PIPE_RECEIVES; i++)
+        p->receives[i] = (struct usb_receive){.pipe = p, .transfer.done = received};
+}
+
+void usb_pipe_done(struct usb_pipe *p)
+{
+    for (unsigned i = 0; i < USB_PIPE_RECEIVES; i++)
+        free(p->receives[i].buffer);
+}
+
+int usb_pipe_send(struct usb_pipe *p, const struct iovec *iov, unsigned count)
+{
+    struct usb_send *s = p->sends;
+    int result;
+
+    if (p->error)
+        return p->error;
+    if (p->sending == USB_PIPE_SENDS)
+        return -EBUSY;
+    while (s->busy)
+        s++;
+    result = refused(p, usb_aio_send(p->aio, &s->transfer, p->in_fd, iov, count));
+    if (result < 0)
+        return result;
+    s->busy = true;
+    p->sending++;
+    return 0;
+}
+
+static uint32_t whole_packets(const struct usb_pipe *p, uint32_t length)
+{
+    return (length + p->packet - 1) / p->packet * p->packet;
+}
+
+int usb_pipe_receive(struct usb_pipe *p, uint32_t length)
+{
+    struct usb_receive *r = &p->receives[(p->first + p->receiving) % USB_PIPE_RECEIVES];
+    struct iovec iov;
+    int result;
+
+    if (p->error)
+        return p->error;
+    if (p->receiving == USB_PIPE_RECEIVES || p->dropping)
+        return -EBUSY;
+    if (!r->buffer)
+        r->buffer = malloc(USB_PIPE_LENGTH);
+    if (!r->buffer)
+        return -ENOMEM;
+    iov = (struct iovec){r->buffer, whole_packets(p, length)};
+    result = refused(p, usb_aio_receive(p->aio, &r->transfer, p->out_fd, &iov, 1));
+    if (result < 0)
+        return result;
+    r->wanted = length;
+    r->here = false;
+    p->receiving++;
+    return 0;
+}
+
+int usb_pipe_arm(struct usb_pipe *p)
+{
+    struct iovec iov = {p->command_bytes, p->packet};
+    int result;
+
+    if (p->error)
+        return p->error;
+    result = refused(p, usb_aio_receive(p->aio, &p->command, p->out_fd, &iov, 1));
+    if (result == 0)
+        p->command_state = USB_COMMAND_ARMED;
+    return result;
+}
+
+struct usb_receive *usb_pipe_received(struct usb_pipe *p)
+{
+    struct usb_receive *r = &p->receives[p->first];
+
+    return p->receiving > 0 && r->here && !p->dropping ? r : NULL;
+}
+
+void usb_pipe_taken(struct usb_pipe *p)
+{
+    p->first = (p->first + 1) % USB_PIPE_RECEIVES;
+    p->receiving--;
+}
+
+void usb_pipe_drop_sends(struct usb_pipe *p)
+{
+    for (unsigned i = 0; i < USB_PIPE_SENDS; i++)
+        if (p->sends[i].busy)
+            usb_aio_cancel(p->aio, &p->sends[i].transfer);
+}
+
+void usb_pipe_drop_receives(struct usb_pipe *p)
+{
+    while (p->receiving > 0 && p->receives[p->first].here)
+        usb_pipe_taken(p);
+    p->dropping = p->receiving > 0;
+    for (unsigned i = 0; i < p->receiving; i++) {
+        struct usb_receive *r = &p->receives[(p->first + i) % USB_PIPE_RECEIVES];
+
+        if (!r->here)
+            usb_aio_cancel(p->aio, &r->transfer);
+    }
+}
+
+void usb_pipe_disarm(struct usb_pipe *p)
+{
+    if (p->command_state == USB_COMMAND_ARMED)
+        usb_aio_cancel(p->aio, &p->command);
+}
+
+void usb_pipe_drop(struct usb_pipe *p)
+{
+    usb_pipe_drop_sends(p);
+    usb_pipe_drop_receives(p);
+    if (p->command_state == USB_COMMAND_ARMED)
+        p->command_dropped = true;
+    else
+        p->command_state = USB_COMMAND_NONE;
+    usb_pipe_disarm(p);
+}
+
+bool usb_pipe_is_quiet(const struct usb_pipe *p)
+{
+    return p->sending == 0 && p->receiving == 0 && p->command_state != USB_COMMAND_ARMED;
+}

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The two endpoints of a mass-storage function, as its function sees them: what was sent and is not
+ * out yet, what is being received, the command that is waited for, and how all of it is taken back.
+ * Everything is told by `wake`, after which one looks.
+ */
+#ifndef PLATTER_EXPORT_USB_PIPE_H
+#define PLATTER_EXPORT_USB_PIPE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "export/usb-aio.h"
+
+#define USB_PIPE_SENDS    16
+#define USB_PIPE_RECEIVES 4
+/* The longest receive, in bytes; a multiple of every packet size. */
+#define USB_PIPE_LENGTH (64u << 10)
+
+struct usb_pipe;
+
+struct usb_send {
+    struct usb_transfer transfer;
+    struct usb_pipe *pipe;
+    bool busy;
+};
+
+struct usb_receive {
+    struct usb_transfer transfer;
+    struct usb_pipe *pipe;
+    uint8_t *buffer; /* USB_PIPE_LENGTH bytes, from malloc; NULL: taken */
+    uint32_t wanted; /* bytes of data */
+    uint32_t got;
+    bool here; /* it is over */
+};
+
+enum usb_pipe_command {
+    USB_COMMAND_NONE,  /* not waited for */
+    USB_COMMAND_ARMED, /* waited for */
+    USB_COMMAND_HERE,  /* `command_length` bytes at `command_bytes` */
+};
+
+struct usb_pipe {
+    struct usb_aio *aio;
+    int out_fd, in_fd;
+    unsigned packet;
+    void (*wake)(void *arg);
+    void *arg;
+    int error; /* of a transfer that was not taken back: the endpoints are lost; 0: none */
+
+    struct usb_send sends[USB_PIPE_SENDS];
+    unsigned sending; /* of these, on their way */
+
+    struct usb_receive receives[USB_PIPE_RECEIVES]; /* a ring */
+    unsigned first, receiving;
+    bool dropping; /* what comes of them is not wanted any more */
+
+    struct usb_transfer command;
+    uint8_t *command_bytes; /* the journal's */
+    size_t command_length;
+    enum usb_pipe_command command_state;
+    bool command_dropped;
+};
+
+/* `command_bytes`: room for one packet, and for the pipe's life. */
+void usb_pipe_init(struct usb_pipe *p, struct usb_aio *aio, int out_fd, int in_fd,
+                   uint8_t *command_bytes, void (*wake)(void *arg), void *arg);
+/* Only when it is quiet. */
+void usb_pipe_done(struct usb_pipe *p);
+
+/* Each: 0; -ENOMEM: later; -EBUSY: that many are under way; another -errno, which is `error` too.
+ */
+int usb_pipe_send(struct usb_pipe *p, const struct iovec *iov, unsigned count);
+/* `length` bytes of data, up to USB_PIPE_LENGTH; fewer come when the machine ends with a short
+ * packet. */
+int usb_pipe_receive(struct usb_pipe *p, uint32_t length);
+/* One packet, into command_bytes. */
+int usb_pipe_arm(struct usb_pipe *p);
+
+/* The oldest receive if it is over, NULL if not; usb_pipe_taken() then ends it. */
+struct usb_receive *usb_pipe_received(struct usb_pipe *p);
+void usb_pipe_taken(struct usb_pipe *p);
+
+/* Takes back what is being sent, what is received, the command. They are over when `sending` or
+ * `receiving` is 0, or the command's state is not ARMED; a command that had come is HERE. */
+void usb_pipe_drop_sends(struct usb_pipe *p);
+void usb_pipe_drop_receives(struct usb_pipe *p);
+void usb_pipe_disarm(struct usb_pipe *p);
+/* Takes back everything, forgets a command that has come and any error; over when it is quiet. */
+void usb_pipe_drop(struct usb_pipe *p);
+bool usb_pipe_is_quiet(const struct usb_pipe *p);
+
+#endif

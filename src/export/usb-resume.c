@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * How a function goes on where an earlier process was killed, or has left.
+ *
+ * What the kernel does then: it takes every transfer back before the process is gone, and the
+ * endpoints, which the helper holds open, refuse the host's packets until a new process hands over
+ * transfers. The host notices nothing but that it waits, for as long as its own timer allows
+ * (Linux: 30 s). Commands are received into the journal, so whatever the host's part of it was, it
+ * is known:
+ *
+ * - A command has come that nobody looked at: it is done now, as if it came now.
+ * - Between two commands: nothing is to be done.
+ * - A command was in work (WORK). How much of its data has moved nobody knows, and perhaps even its
+ *   status was fetched, for the journal is written a moment after. So one listens first: a host
+ * that has its status sends its next command within a moment, if it is at work at all. A host that
+ * still sends data has them received and dropped meanwhile. Then bulk-in is halted, which ends the
+ * data the host may wait for, and the status "failed" follows, under the command's own tag: the
+ * drive says "aborted" when it is asked why, and hosts do such a command again.
+ * - Its status was on its way (STATUS). Listening first again; then the same status is offered.
+ *
+ * An answer that nobody fetches is withdrawn after a while: the host had it, and is idle. If its
+ * next command comes in the very moment before, it finds an old status, or a halt, where its own
+ * data should be, and resets the device, which is what it would have done in any case without all
+ * this.
+ *
+ * Acknowledged writes that were not done (write-back) are lost with a killed process, as in any
+ * drive that loses its power. An orderly end (usb_function_quiesce()) waits for them.
+ */
+#include <string.h>
+
+#include "base/loop.h"
+#include "export/usb-function-parts.h"
+
+/* Milliseconds. */
+#define LISTEN 200
+#define OFFER  2000
+
+/* A command, and not a packet of data (6.2.1, but for what only the machine knows). */
+static bool is_command(const uint8_t *bytes, size_t length)
+{
+    return length == BOT_CBW_LENGTH && memcmp(bytes, "USBC", 4) == 0;
+}
+
+static void wait_for(struct usb_function *f, enum usb_resume resume, unsigned milliseconds)
+{
+    f->resume = resume;
+    f->out_of_patience = false;
+    loop_timer_set(f->patience, milliseconds);
+}
+
+/* The host goes on, or is idle: so do we. What is still on its way to it is not wanted. */
+static void forget(struct usb_function *f)
+{
+    usb_pipe_drop_sends(&f->pipe);
+    bot_reset(&f->bot, false);
+    f->begun = false;
+    f->answered = true;
+    f->resume = USB_RESUME_NONE;
+    loop_timer_stop(f->patience);
+}
+
+static void answer(struct usb_function *f)
+{
+    struct iovec iov = {f->note.status, sizeof f->note.status};
+
+    wait_for(f, USB_RESUME_ANSWER, OFFER);
+    if (f->note.stage == USB_STAGE_STATUS)
+        f->answered = usb_pipe_send(&f->pipe, &iov, 1) == 0;
+    else if (bot_resume(&f->bot, f->note.note, f->note.note_length) < 0)
+        forget(f);
+}
+
+/* True when it was no command: more data of the interrupted one. */
+static bool drop_data(struct usb_function *f)
+{
+    if (!f->note.out || is_command(f->pipe.command_bytes, f->pipe.command_length))
+        return false;
+    f->pipe.command_state = USB_COMMAND_NONE;
+    if (f->resume == USB_RESUME_LISTEN)
+        wait_for(f, USB_RESUME_LISTEN, LISTEN);
+    return true;
+}
+
+bool usb_resume_step(struct usb_function *f)
+{
+    bool is_answered = f->resume == USB_RESUME_ANSWER && bot_now(&f->bot)->kind == BOT_COMMAND &&
+                       f->pipe.sending == 0;
+
+    if (f->end == USB_END_QUIESCE)
+        return false;
+    if (f->pipe.command_state == USB_COMMAND_NONE)
+        usb_function_arm(f);
+    if (is_answered || f->pipe.command_state == USB_COMMAND_HERE) {
+        if (!is_answered && drop_data(f))
+            return true;
+        forget(f);
+        return true;
+    }
+    if (!f->out_of_patience)
+        return false;
+    if (f->resume == USB_RESUME_LISTEN)
+        answer(f);
+    else
+        forget(f);
+    return true;
+}
+
+bool usb_resume_holds(const struct usb_function *f)
+{
+    return f->resume == USB_RESUME_LISTEN ||
+           (f->resume != USB_RESUME_NONE && f->end == USB_END_QUIESCE);
+}
+
+void usb_function_resume(struct usb_function *f)
+{
+    struct usb_note note;
+
+    if (!usb_journal_get_note(f->config.journal, f->config.index, &note) || note.packet == 0)
+        return;
+    f->note = note;
+    f->pipe.packet = note.packet;
+    bot_set_packet(&f->bot, note.packet);
+    if (note.armed && is_command(f->pipe.command_bytes, BOT_CBW_LENGTH)) {
+        f->pipe.command_length = BOT_CBW_LENGTH;
+        f->pipe.command_state = USB_COMMAND_HERE;
+    } else if (note.stage != USB_STAGE_IDLE) {
+        wait_for(f, USB_RESUME_LISTEN, LISTEN);
+    }
+    usb_function_pump(f);
+}
