@@ -28,6 +28,7 @@ MAY_INCLUDE = {
     "transport": ["base"],
     "source": ["base", "block", "proto"],
     "export": ["base", "block", "proto", "scsi", "priv/priv.h", "transport/unix.h"],
+    "gadget/descriptors": ["base"],
     "gadget/plan": ["base"],
     "gadget": ["base"],
     "priv/packet": ["base", "proto"],
@@ -54,7 +55,7 @@ LIBRARIES = {
 }
 
 # Rooms that do no I/O: bytes in, bytes out. These headers have no business there.
-PURE = ["proto", "scsi", "session", "block", "gadget/plan"]
+PURE = ["proto", "scsi", "session", "block", "gadget/descriptors", "gadget/plan"]
 IMPURE_HEADERS = r"(unistd|fcntl|time|poll|pthread|signal|sys/(socket|stat|time|ioctl|mman|un))\.h"
 
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)', re.MULTILINE)

@@ -41,6 +41,8 @@ int gadget_look(const struct gadget_ops *ops, void *arg, unsigned slot, struct p
     out->config_strings = there(ops, arg, slot, PLAN_PART_CONFIG_STRINGS);
     out->function = there(ops, arg, slot, PLAN_PART_FUNCTION);
     out->link = there(ops, arg, slot, PLAN_PART_LINK);
+    out->usb_function = there(ops, arg, slot, PLAN_PART_USB_FUNCTION);
+    out->usb_link = there(ops, arg, slot, PLAN_PART_USB_LINK);
     plan_path(slot, PLAN_PART_UDC, path);
     out->bound = ops->read(arg, path, udc, sizeof udc) == 0 && udc[0] != '\0';
     return 0;
@@ -51,11 +53,37 @@ static bool nothing(const struct plan_seen *seen)
     return !seen->gadget && !seen->connected;
 }
 
-static int bind_one(const struct gadget_ops *ops, void *arg, const char *path, const char *name)
-{
-    int r = ops->write(arg, path, name);
+/* A controller, as it says of itself. */
+struct controller {
+    unsigned n;
+    char name[PLAN_TEXT_MAX];
+    char busy[PLAN_TEXT_MAX]; /* the gadget it runs, or "" */
+};
 
-    return r < 0 ? r : ops->bound(arg, name);
+static int look_at(const struct gadget_ops *ops, void *arg, unsigned n, struct controller *c)
+{
+    c->n = n;
+    return ops->controller(arg, n, c->name, sizeof c->name, c->busy, sizeof c->busy);
+}
+
+/*
+ * 0; -EBUSY when another program's gadget is on it; -ENOSPC, and one sentence, when it is free and
+ * refuses ours; or -errno. Kernels before 5.19 say why it refuses, later ones always say EBUSY
+ * (drivers/usb/gadget/udc/core.c, usb_gadget_register_driver_owner).
+ */
+static int bind_one(const struct gadget_ops *ops, void *arg, const char *path, struct controller *c,
+                    char *reason, size_t room)
+{
+    int r = ops->write(arg, path, c->name);
+
+    if (r == 0)
+        return ops->bound(arg, c->name);
+    if (r == -EBUSY && look_at(ops, arg, c->n, c) == 0 && c->busy[0])
+        return r;
+    snprintf(reason, room,
+             "USB device controller %s refuses the drive (%s): it has too few endpoints, perhaps.",
+             c->name, strerror(-r));
+    return -ENOSPC;
 }
 
 /*
@@ -65,27 +93,19 @@ static int bind_one(const struct gadget_ops *ops, void *arg, const char *path, c
 static int bind_any(const struct gadget_ops *ops, void *arg, const char *path, char *reason,
                     size_t room)
 {
-    char name[PLAN_TEXT_MAX];
-    char busy[PLAN_TEXT_MAX];
     char taken[2 * PLAN_TEXT_MAX + 16] = "";
+    struct controller c;
     int r = -ENODEV;
 
-    for (unsigned n = 0; n < CONTROLLERS_MAX; n++) {
-        if (ops->controller(arg, n, name, sizeof name, busy, sizeof busy) < 0)
-            break;
-        if (busy[0] == '\0') {
-            r = bind_one(ops, arg, path, name);
-            if (r == 0)
-                return 0;
-            if (r != -EBUSY) {
-                snprintf(reason, room, "USB device controller %s refuses the drive: %s.", name,
-                         strerror(-r));
-                continue;
-            }
-        }
-        if (r == -ENODEV)
-            r = -EBUSY;
-        snprintf(taken, sizeof taken, "%s runs %s", name, busy[0] ? busy : "another gadget");
+    for (unsigned n = 0; n < CONTROLLERS_MAX && look_at(ops, arg, n, &c) == 0; n++) {
+        int one = c.busy[0] ? -EBUSY : bind_one(ops, arg, path, &c, reason, room);
+
+        if (one == 0)
+            return 0;
+        if (one == -EBUSY)
+            snprintf(taken, sizeof taken, "%s runs %s", c.name, c.busy);
+        if (one != -EBUSY || r == -ENODEV)
+            r = one;
     }
     if (r == -EBUSY)
         snprintf(reason, room,
@@ -100,24 +120,18 @@ static int bind_any(const struct gadget_ops *ops, void *arg, const char *path, c
 static int bind_named(const struct gadget_ops *ops, void *arg, const struct plan_step *step,
                       char *reason, size_t room)
 {
-    char name[PLAN_TEXT_MAX];
-    char busy[PLAN_TEXT_MAX];
+    struct controller c;
     int r;
 
-    for (unsigned n = 0; n < CONTROLLERS_MAX; n++) {
-        if (ops->controller(arg, n, name, sizeof name, busy, sizeof busy) < 0)
-            break;
-        if (strcmp(name, step->text) != 0)
+    for (unsigned n = 0; n < CONTROLLERS_MAX && look_at(ops, arg, n, &c) == 0; n++) {
+        if (strcmp(c.name, step->text) != 0)
             continue;
-        r = bind_one(ops, arg, step->path, name);
+        r = bind_one(ops, arg, step->path, &c, reason, room);
         if (r == -EBUSY)
             snprintf(reason, room,
                      "USB device controller %s is in use by %s: remove that gadget, or let the "
                      "slot name another controller.",
-                     name, busy[0] ? busy : "another gadget");
-        else if (r < 0)
-            snprintf(reason, room, "USB device controller %s refuses the drive: %s.", name,
-                     strerror(-r));
+                     c.name, c.busy);
         return r;
     }
     snprintf(reason, room,
@@ -140,6 +154,8 @@ static int step_deed(const struct gadget_ops *ops, void *arg, const struct plan_
         return ops->link(arg, step->text, step->path);
     case PLAN_UNLINK:
         return ops->unlink(arg, step->path);
+    case PLAN_ENDPOINTS:
+        return ops->endpoints(arg, step->text, step->functions);
     case PLAN_SEAL:
         return ops->seal(arg);
     case PLAN_DISCONNECT:
@@ -163,6 +179,8 @@ static const char *deed_words(enum plan_deed deed)
         return "make the link";
     case PLAN_UNLINK:
         return "remove the link";
+    case PLAN_ENDPOINTS:
+        return "open the endpoints of";
     case PLAN_SEAL:
         return "set up the nbd device behind";
     case PLAN_DISCONNECT:
@@ -187,9 +205,12 @@ static int step_run(const struct gadget_ops *ops, void *arg, const struct plan_s
         return 0;
     if (r == -ENOENT && step->deed == PLAN_MAKE_DIR)
         snprintf(reason, room,
-                 "The kernel cannot make the USB gadget's %s: it lacks libcomposite or "
-                 "usb_f_mass_storage; load or build them.",
-                 step->path);
+                 "The kernel cannot make the USB gadget's %s: it lacks %s; load or build it.",
+                 step->path, step->text);
+    else if (r == -EOPNOTSUPP && step->deed == PLAN_ENDPOINTS)
+        snprintf(reason, room,
+                 "The kernel's FunctionFS is missing or older than Linux 5.2: build it, or give "
+                 "the slot export = kernel.");
     else if (r < 0)
         snprintf(reason, room, "Cannot %s usb_gadget/%s: %s.", deed_words(step->deed), step->path,
                  strerror(-r));

@@ -23,6 +23,11 @@ struct gadget_ops {
     /* The name of the n-th USB device controller and the gadget it runs ("" for none); -ENOENT past
      * the last one. */
     int (*controller)(void *arg, unsigned n, char *name, size_t room, char *busy, size_t busy_room);
+    /*
+     * Opens FunctionFS's instance `name`, gives it the descriptors of `functions` functions and
+     * opens their endpoints. -EOPNOTSUPP when the kernel has no FunctionFS, or one too old.
+     */
+    int (*endpoints)(void *arg, const char *name, unsigned functions);
     /* The nbd device of this slot. `connected`: 1, 0 or -errno. */
     int (*seal)(void *arg);
     int (*disconnect)(void *arg);
@@ -36,7 +41,8 @@ int gadget_look(const struct gadget_ops *ops, void *arg, unsigned slot, struct p
 
 /*
  * Builds the drive: the steps of plan_up(). Stops at the first that fails, and then leaves what it
- * built: gadget_down() is how anything half-built goes away. 0, or -errno and one sentence.
+ * built: gadget_down() is how anything half-built goes away. 0, or -errno and one sentence; -ENOSPC
+ * when a controller that nobody uses will not have it: it has too few endpoints, most likely.
  */
 int gadget_up(const struct gadget_ops *ops, void *arg, const struct plan_wanted *wanted,
               char *reason, size_t room);

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The two plans. What always holds: a plan never has more than PLAN_STEPS_MAX steps; the device is
- * sealed before the host can see the drive, and bound last, so a host never meets half a drive;
- * going down, children go before parents.
+ * sealed, or the endpoints are open, before the host can see the drive, and it is bound last, so a
+ * host never meets half a drive; going down, children go before parents. Going down does not ask
+ * which carrier it was: it takes away what is seen.
  *
- * The identity a host sees is fixed: Linux Foundation's "multifunction composite gadget", and a
+ * The numbers a host sees are fixed: Linux Foundation's "multifunction composite gadget", and a
  * serial number that belongs to the slot, so that a machine's boot order still finds "the same
- * drive" tomorrow. Mass storage over bulk-only transport wants at least twelve upper-case hex
+ * drive" tomorrow; what a USB device on FunctionFS is called besides is the configuration's. Mass
+ * storage over bulk-only transport wants at least twelve upper-case hex
  * digits in a serial number (USB MSC BOT 1.0, section 4.1.1): it is "PLATTER" and the slot in hex.
  */
 #include "gadget/plan.h"
@@ -23,6 +25,9 @@ static const char *const part_paths[] = {
     [PLAN_PART_CONFIG_STRINGS] = "/" CONFIG "/strings/0x409",
     [PLAN_PART_FUNCTION] = "/" FUNCTION,
     [PLAN_PART_LINK] = "/" CONFIG "/mass_storage.0",
+    /* Followed by the gadget's name: FunctionFS's instances share one space of names. */
+    [PLAN_PART_USB_FUNCTION] = "/functions/ffs.",
+    [PLAN_PART_USB_LINK] = "/" CONFIG "/ffs.",
     [PLAN_PART_UDC] = "/UDC",
     [PLAN_PART_LUN] = "/" FUNCTION "/lun.0",
 };
@@ -34,7 +39,11 @@ void plan_name(unsigned slot, char out[PLAN_TEXT_MAX])
 
 void plan_path(unsigned slot, enum plan_part part, char out[PLAN_PATH_MAX])
 {
-    snprintf(out, PLAN_PATH_MAX, "platter-%u%s", slot, part_paths[part]);
+    char name[PLAN_TEXT_MAX] = "";
+
+    if (part == PLAN_PART_USB_FUNCTION || part == PLAN_PART_USB_LINK)
+        plan_name(slot, name);
+    snprintf(out, PLAN_PATH_MAX, "platter-%u%s%s", slot, part_paths[part], name);
 }
 
 static struct plan_step *add(struct plan *plan, unsigned slot, enum plan_deed deed,
@@ -44,6 +53,7 @@ static struct plan_step *add(struct plan *plan, unsigned slot, enum plan_deed de
 
     step->deed = deed;
     step->optional = false;
+    step->functions = 0;
     step->text[0] = '\0';
     plan_path(slot, part, step->path);
     return step;
@@ -59,8 +69,17 @@ static struct plan_step *add_write(struct plan *plan, unsigned slot, enum plan_p
     return step;
 }
 
-static void add_identity(struct plan *plan, unsigned slot)
+static void add_make_dir(struct plan *plan, unsigned slot, enum plan_part part, const char *module)
 {
+    struct plan_step *step = add(plan, slot, PLAN_MAKE_DIR, part);
+
+    snprintf(step->text, sizeof step->text, "%s", module);
+}
+
+static void add_identity(struct plan *plan, const struct plan_wanted *w)
+{
+    unsigned slot = w->slot;
+    bool named = w->carrier == PLAN_FUNCTIONFS;
     char serial[PLAN_TEXT_MAX];
 
     snprintf(serial, sizeof serial, "504C4154544552%02X", slot & 0xff);
@@ -68,10 +87,11 @@ static void add_identity(struct plan *plan, unsigned slot)
     add_write(plan, slot, PLAN_PART_GADGET, "idProduct", "0x0104");
     add_write(plan, slot, PLAN_PART_GADGET, "bcdUSB", "0x0200");
     add_write(plan, slot, PLAN_PART_GADGET, "bcdDevice", "0x0100");
-    add(plan, slot, PLAN_MAKE_DIR, PLAN_PART_STRINGS);
-    add_write(plan, slot, PLAN_PART_STRINGS, "manufacturer", "Platter");
-    add_write(plan, slot, PLAN_PART_STRINGS, "product", "Platter");
-    add_write(plan, slot, PLAN_PART_STRINGS, "serialnumber", serial);
+    add_make_dir(plan, slot, PLAN_PART_STRINGS, "libcomposite");
+    add_write(plan, slot, PLAN_PART_STRINGS, "manufacturer", named ? w->vendor : "Platter");
+    add_write(plan, slot, PLAN_PART_STRINGS, "product",
+              named && w->product[0] ? w->product : "Platter");
+    add_write(plan, slot, PLAN_PART_STRINGS, "serialnumber", named ? w->serial : serial);
 }
 
 static void add_lun(struct plan *plan, const struct plan_wanted *w)
@@ -89,20 +109,45 @@ static void add_lun(struct plan *plan, const struct plan_wanted *w)
     add_write(plan, w->slot, PLAN_PART_LUN, "file", w->device);
 }
 
+static void add_link(struct plan *plan, unsigned slot, enum plan_part function, enum plan_part link)
+{
+    struct plan_step *step = add(plan, slot, PLAN_LINK, link);
+
+    plan_path(slot, function, step->text);
+}
+
+static void add_mass_storage(struct plan *plan, const struct plan_wanted *w)
+{
+    add_make_dir(plan, w->slot, PLAN_PART_FUNCTION, "usb_f_mass_storage");
+    add_lun(plan, w);
+    add_link(plan, w->slot, PLAN_PART_FUNCTION, PLAN_PART_LINK);
+    add(plan, w->slot, PLAN_SEAL, PLAN_PART_LUN);
+}
+
+static void add_functionfs(struct plan *plan, const struct plan_wanted *w)
+{
+    struct plan_step *step;
+
+    add_make_dir(plan, w->slot, PLAN_PART_USB_FUNCTION, "usb_f_fs");
+    step = add(plan, w->slot, PLAN_ENDPOINTS, PLAN_PART_USB_FUNCTION);
+    step->functions = w->functions;
+    plan_name(w->slot, step->text);
+    add_link(plan, w->slot, PLAN_PART_USB_FUNCTION, PLAN_PART_USB_LINK);
+}
+
 void plan_up(const struct plan_wanted *w, struct plan *out)
 {
     struct plan_step *step;
 
     out->count = 0;
-    add_identity(out, w->slot);
-    add(out, w->slot, PLAN_MAKE_DIR, PLAN_PART_CONFIG);
-    add(out, w->slot, PLAN_MAKE_DIR, PLAN_PART_CONFIG_STRINGS);
+    add_identity(out, w);
+    add_make_dir(out, w->slot, PLAN_PART_CONFIG, "libcomposite");
+    add_make_dir(out, w->slot, PLAN_PART_CONFIG_STRINGS, "libcomposite");
     add_write(out, w->slot, PLAN_PART_CONFIG_STRINGS, "configuration", "Drive");
-    add(out, w->slot, PLAN_MAKE_DIR, PLAN_PART_FUNCTION);
-    add_lun(out, w);
-    step = add(out, w->slot, PLAN_LINK, PLAN_PART_LINK);
-    plan_path(w->slot, PLAN_PART_FUNCTION, step->text);
-    add(out, w->slot, PLAN_SEAL, PLAN_PART_LUN);
+    if (w->carrier == PLAN_FUNCTIONFS)
+        add_functionfs(out, w);
+    else
+        add_mass_storage(out, w);
     step = add(out, w->slot, PLAN_BIND, PLAN_PART_UDC);
     snprintf(step->text, sizeof step->text, "%s", w->udc);
 }
@@ -127,12 +172,16 @@ void plan_down(unsigned slot, const struct plan_seen *seen, bool link_alive, str
         add(out, slot, PLAN_DISCONNECT, PLAN_PART_LUN);
     if (seen->link)
         add(out, slot, PLAN_UNLINK, PLAN_PART_LINK);
+    if (seen->usb_link)
+        add(out, slot, PLAN_UNLINK, PLAN_PART_USB_LINK);
     if (seen->config_strings)
         add(out, slot, PLAN_REMOVE_DIR, PLAN_PART_CONFIG_STRINGS);
     if (seen->config)
         add(out, slot, PLAN_REMOVE_DIR, PLAN_PART_CONFIG);
     if (seen->function)
         add(out, slot, PLAN_REMOVE_DIR, PLAN_PART_FUNCTION);
+    if (seen->usb_function)
+        add(out, slot, PLAN_REMOVE_DIR, PLAN_PART_USB_FUNCTION);
     if (seen->strings)
         add(out, slot, PLAN_REMOVE_DIR, PLAN_PART_STRINGS);
     if (seen->gadget)

@@ -2,9 +2,10 @@
 /*
  * What is to be done, in which order, to give a machine its USB drive and to take it away again.
  *
- * Two plans over the same small tree in configfs: up, from nothing to a bound gadget; and down,
- * from whatever was seen there, for a line that still answers and for one that is dead. Paths are
- * relative to configfs' usb_gadget directory. Pure: a plan is a list of steps, gadget.c walks it.
+ * Two plans, for either carrier, over the same small tree in configfs: up, from nothing to a bound
+ * gadget; and down, from whatever was seen there, for a line that still answers and for one that is
+ * dead. Paths are relative to configfs' usb_gadget directory. Pure: a plan is a list of steps,
+ * gadget.c walks it.
  */
 #ifndef PLATTER_GADGET_PLAN_H
 #define PLATTER_GADGET_PLAN_H
@@ -18,12 +19,19 @@
 #define PLAN_PATH_MAX  96
 #define PLAN_TEXT_MAX  96
 
+/* What carries the drives to the machine. */
+enum plan_carrier {
+    PLAN_MASS_STORAGE, /* the kernel's own mass storage, on an nbd device */
+    PLAN_FUNCTIONFS,   /* endpoints, for a program to serve */
+};
+
 enum plan_deed {
-    PLAN_MAKE_DIR,
+    PLAN_MAKE_DIR, /* `text`: the kernel module that knows how to */
     PLAN_REMOVE_DIR,
     PLAN_WRITE,      /* `text` into the attribute `path` */
     PLAN_LINK,       /* a symbolic link `path` to `text` (relative, as path is) */
     PLAN_UNLINK,     /* the link `path` */
+    PLAN_ENDPOINTS,  /* the endpoints of `functions` functions, of the function `text` */
     PLAN_SEAL,       /* from now on the nbd device disconnects when its last opener closes it */
     PLAN_BIND,       /* the controller named `text`, or the first free one, into `path` */
     PLAN_DISCONNECT, /* the nbd device */
@@ -32,6 +40,7 @@ enum plan_deed {
 struct plan_step {
     enum plan_deed deed;
     bool optional; /* goes on when `path` is not there: an attribute that older kernels lack */
+    unsigned functions;
     char path[PLAN_PATH_MAX];
     char text[PLAN_TEXT_MAX];
 };
@@ -43,10 +52,17 @@ struct plan {
 
 struct plan_wanted {
     unsigned slot;
+    enum plan_carrier carrier;
+    char udc[64]; /* a name, or "" for any that is free */
+    /* of PLAN_MASS_STORAGE */
     enum medium_kind kind;
     bool read_only;
     char device[16]; /* "/dev/nbd3" */
-    char udc[64];    /* a name, or "" for any that is free */
+    /* of PLAN_FUNCTIONFS: how the device introduces itself; printable ASCII */
+    unsigned functions; /* 1 to DESCRIPTORS_FUNCTIONS_MAX */
+    char vendor[9];
+    char product[17]; /* "" for what it says when it has nothing else to say */
+    char serial[33];
 };
 
 /* What stands of a slot's drive. Each part may be there or not: a process may have died anywhere.
@@ -58,6 +74,8 @@ struct plan_seen {
     bool config_strings;
     bool function;
     bool link;
+    bool usb_function; /* on FunctionFS */
+    bool usb_link;
     bool bound;
     bool connected; /* the slot's nbd device */
 };
@@ -70,12 +88,15 @@ enum plan_part {
     PLAN_PART_CONFIG_STRINGS,
     PLAN_PART_FUNCTION,
     PLAN_PART_LINK,
+    PLAN_PART_USB_FUNCTION,
+    PLAN_PART_USB_LINK,
     PLAN_PART_UDC,
     PLAN_PART_LUN,
 };
 
 void plan_path(unsigned slot, enum plan_part part, char out[PLAN_PATH_MAX]);
-/* The gadget's name, which is also how the nbd device is marked as the slot's: "platter-0". */
+/* The gadget's name, which is also how the nbd device and the FunctionFS instance are marked as the
+ * slot's: "platter-0". */
 void plan_name(unsigned slot, char out[PLAN_TEXT_MAX]);
 
 /* From the gadget's own directory, empty: whoever has made that has the slot, so it is not part of

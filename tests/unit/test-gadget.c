@@ -22,7 +22,6 @@
 
 struct fake {
     char nodes[NODES_MAX][PLAN_PATH_MAX]; /* directories and links; "" is a free place */
-    char serial[64];
     char inquiry[64];
     char cdrom[8];
     bool file_open;
@@ -35,6 +34,11 @@ struct fake {
     const char *udc_busy[3];
     const char *udc_stolen; /* says it is free, but is not */
     bool old_kernel;
+    unsigned functions; /* whose endpoints are open */
+    unsigned carries;   /* how many the controllers have endpoints for; 0: any number */
+    bool no_functionfs;
+    const char *lacks;   /* what no directory can be made of */
+    char strings[3][40]; /* manufacturer, product, serialnumber */
     char bound[64];
 };
 
@@ -71,6 +75,8 @@ static int fake_add(void *arg, const char *path)
 
     if (dead(f))
         return -EINTR;
+    if (f->lacks && strstr(path, f->lacks))
+        return -ENOENT;
     if (find(f, path) >= 0)
         return -EEXIST;
     assert_true(place >= 0);
@@ -90,8 +96,10 @@ static int fake_remove_dir(void *arg, const char *path)
     if (has_child(f, path))
         return -ENOTEMPTY;
     if (strstr(path, "/functions/")) {
-        if (find(f, ROOT "/configs/c.1/mass_storage.0") >= 0)
+        if (find(f, ROOT "/configs/c.1/mass_storage.0") >= 0 ||
+            find(f, ROOT "/configs/c.1/ffs." ROOT) >= 0)
             return -EBUSY;
+        f->functions = 0;
         assert_false(f->mute && f->connected);
         f->file_open = false;
         f->inquiry[0] = '\0';
@@ -162,8 +170,12 @@ static int fake_write(void *arg, const char *path, const char *text)
         return write_lun(f, name, text);
     if (find(f, ROOT) < 0)
         return -ENOENT;
+    if (strcmp(name, "manufacturer") == 0)
+        snprintf(f->strings[0], sizeof f->strings[0], "%s", text);
+    if (strcmp(name, "product") == 0)
+        snprintf(f->strings[1], sizeof f->strings[1], "%s", text);
     if (strcmp(name, "serialnumber") == 0)
-        snprintf(f->serial, sizeof f->serial, "%s", text);
+        snprintf(f->strings[2], sizeof f->strings[2], "%s", text);
     if (strcmp(name, "UDC") != 0)
         return 0;
     if (strcmp(text, "\n") == 0) {
@@ -172,10 +184,20 @@ static int fake_write(void *arg, const char *path, const char *text)
         return 0;
     }
     /* The host sees a drive from here on: all of it must be there. */
-    assert_true(find(f, ROOT "/configs/c.1/mass_storage.0") >= 0);
-    assert_true(f->file_open && f->sealed);
-    if (f->udc_stolen && strcmp(text, f->udc_stolen) == 0)
-        return -EBUSY;
+    if (f->functions > 0) {
+        assert_true(find(f, ROOT "/configs/c.1/ffs." ROOT) >= 0);
+    } else {
+        assert_true(find(f, ROOT "/configs/c.1/mass_storage.0") >= 0);
+        assert_true(f->file_open && f->sealed);
+    }
+    for (int n = 0; n < 3 && f->udc_stolen; n++) {
+        if (f->udcs[n] && strcmp(text, f->udc_stolen) == 0 && strcmp(text, f->udcs[n]) == 0) {
+            f->udc_busy[n] = "thief";
+            return -EBUSY;
+        }
+    }
+    if (f->carries && f->functions > f->carries)
+        return f->old_kernel ? -524 : -EBUSY;
     snprintf(f->udc, sizeof f->udc, "%s", text);
     return 0;
 }
@@ -203,6 +225,21 @@ static int fake_controller(void *arg, unsigned n, char *name, size_t room, char 
         return -ENOENT;
     snprintf(name, room, "%s", f->udcs[n]);
     snprintf(busy, busy_room, "%s", f->udc_busy[n] ? f->udc_busy[n] : "");
+    return 0;
+}
+
+static int fake_endpoints(void *arg, const char *name, unsigned functions)
+{
+    struct fake *f = arg;
+
+    if (dead(f))
+        return -EINTR;
+    if (f->no_functionfs)
+        return -EOPNOTSUPP;
+    assert_string_equal(name, ROOT);
+    /* FunctionFS has no instance of this name before. */
+    assert_true(find(f, ROOT "/functions/ffs." ROOT) >= 0);
+    f->functions = functions;
     return 0;
 }
 
@@ -249,6 +286,7 @@ static const struct gadget_ops fake_ops = {
     .unlink = fake_unlink,
     .exists = fake_exists,
     .controller = fake_controller,
+    .endpoints = fake_endpoints,
     .seal = fake_seal,
     .disconnect = fake_disconnect,
     .connected = fake_connected,
@@ -265,6 +303,30 @@ static int up(struct fake *f, enum medium_kind kind, const char *udc, char *reas
     struct plan_wanted wanted = {
         .slot = SLOT, .kind = kind, .read_only = true, .device = "/dev/nbd0"};
 
+    int r = fake_add(f, ROOT); /* the helper's claim */
+
+    if (r < 0)
+        return r;
+    snprintf(wanted.udc, sizeof wanted.udc, "%s", udc);
+    return gadget_up(&fake_ops, f, &wanted, reason, room);
+}
+
+static struct fake fresh_usb(void)
+{
+    struct fake f = fresh();
+
+    f.connected = false;
+    return f;
+}
+
+static int up_usb(struct fake *f, unsigned functions, const char *udc, char *reason, size_t room)
+{
+    struct plan_wanted wanted = {.slot = SLOT,
+                                 .carrier = PLAN_FUNCTIONFS,
+                                 .functions = functions,
+                                 .vendor = "Acme",
+                                 .product = "Tray",
+                                 .serial = "0123456789AB"};
     int r = fake_add(f, ROOT); /* the helper's claim */
 
     if (r < 0)
@@ -293,7 +355,7 @@ static void test_up_and_down(void **state)
         assert_string_equal(f.cdrom, cd ? "1" : "0");
         assert_string_equal(f.udc, "udc.0");
         assert_string_equal(f.bound, "udc.0");
-        assert_string_equal(f.serial, "504C415454455202");
+        assert_string_equal(f.strings[2], "504C415454455202");
         assert_int_equal(gadget_down(&fake_ops, &f, SLOT, true, reason, sizeof reason), 0);
         assert_nothing(&f);
     }
@@ -329,7 +391,7 @@ static void test_down_from_every_half(void **state)
 static void test_down_from_every_seen(void **state)
 {
     (void)state;
-    for (unsigned bits = 0; bits < 512; bits++) {
+    for (unsigned bits = 0; bits < 2048; bits++) {
         struct plan_seen seen = {
             .gadget = bits & 1,
             .strings = bits & 2,
@@ -339,8 +401,10 @@ static void test_down_from_every_seen(void **state)
             .link = bits & 32,
             .bound = bits & 64,
             .connected = bits & 128,
+            .usb_function = bits & 256,
+            .usb_link = bits & 512,
         };
-        bool alive = bits & 256;
+        bool alive = bits & 1024;
         struct plan plan;
         size_t disconnect = SIZE_MAX;
 
@@ -392,7 +456,85 @@ static void test_controllers(void **state)
     f = fresh();
     f.udc_stolen = "udc.0";
     assert_int_equal(up(&f, MEDIUM_DISK, "udc.0", reason, sizeof reason), -EBUSY);
-    assert_non_null(strstr(reason, "udc.0 is in use"));
+    assert_non_null(strstr(reason, "udc.0 is in use by thief"));
+}
+
+static void test_usb_up_and_down(void **state)
+{
+    char reason[256];
+    struct fake f = fresh_usb();
+
+    (void)state;
+    assert_int_equal(up_usb(&f, 3, "", reason, sizeof reason), 0);
+    assert_int_equal(f.functions, 3);
+    assert_string_equal(f.bound, "udc.0");
+    assert_string_equal(f.strings[0], "Acme");
+    assert_string_equal(f.strings[1], "Tray");
+    assert_string_equal(f.strings[2], "0123456789AB");
+    /* No nbd device has a part in it, nor does a line that may be dead. */
+    f.mute = true;
+    assert_int_equal(gadget_down(&fake_ops, &f, SLOT, false, reason, sizeof reason), 0);
+    assert_nothing(&f);
+}
+
+static void test_usb_down_from_every_half(void **state)
+{
+    char reason[256];
+
+    (void)state;
+    for (int built = 0; built < 40; built++) {
+        for (int undone = 0; undone < 20; undone++) {
+            struct fake f = fresh_usb();
+
+            f.steps_left = built;
+            up_usb(&f, 2, "", reason, sizeof reason);
+            f.steps_left = undone;
+            gadget_down(&fake_ops, &f, SLOT, true, reason, sizeof reason);
+            f.steps_left = 1000;
+            assert_int_equal(gadget_down(&fake_ops, &f, SLOT, true, reason, sizeof reason), 0);
+            assert_nothing(&f);
+        }
+    }
+}
+
+/* It is told from a busy one, so that fewer functions can be tried: whatever the kernel says. */
+static void test_usb_controller_with_too_few_endpoints(void **state)
+{
+    static const char *const names[] = {"", "udc.0"};
+    char reason[256];
+
+    (void)state;
+    for (int old = 0; old < 2; old++) {
+        for (int named = 0; named < 2; named++) {
+            struct fake f = fresh_usb();
+
+            f.carries = 2;
+            f.old_kernel = old;
+            f.udcs[1] = "udc.1";
+            f.udc_busy[1] = "keyboard";
+            assert_int_equal(up_usb(&f, 3, names[named], reason, sizeof reason), -ENOSPC);
+            assert_non_null(strstr(reason, "udc.0 refuses the drive"));
+            assert_int_equal(gadget_down(&fake_ops, &f, SLOT, true, reason, sizeof reason), 0);
+            assert_nothing(&f);
+            assert_int_equal(up_usb(&f, 2, names[named], reason, sizeof reason), 0);
+        }
+    }
+}
+
+static void test_usb_without_functionfs(void **state)
+{
+    char reason[256];
+    struct fake f = fresh_usb();
+
+    (void)state;
+    f.no_functionfs = true;
+    assert_int_equal(up_usb(&f, 1, "", reason, sizeof reason), -EOPNOTSUPP);
+    assert_non_null(strstr(reason, "export = kernel"));
+
+    f = fresh_usb();
+    f.lacks = "/ffs.";
+    assert_int_equal(up_usb(&f, 1, "", reason, sizeof reason), -ENOENT);
+    assert_non_null(strstr(reason, "lacks usb_f_fs"));
 }
 
 /* A part of that name that is not to be had is a failure with a sentence, not a half drive. */
@@ -415,6 +557,10 @@ int main(void)
         cmocka_unit_test(test_down_from_every_half),
         cmocka_unit_test(test_down_from_every_seen),
         cmocka_unit_test(test_controllers),
+        cmocka_unit_test(test_usb_up_and_down),
+        cmocka_unit_test(test_usb_down_from_every_half),
+        cmocka_unit_test(test_usb_controller_with_too_few_endpoints),
+        cmocka_unit_test(test_usb_without_functionfs),
         cmocka_unit_test(test_up_over_something_fails),
     };
 
