@@ -29,6 +29,7 @@
 #include "priv/keeper.h"
 #include "priv/listener.h"
 #include "priv/ops-gadget.h"
+#include "priv/packet.h"
 #include "priv/place.h"
 #include "priv/record.h"
 #include "priv/worker.h"
@@ -46,6 +47,10 @@ struct client {
 struct helper_slot {
     int lock;   /* -1: not held */
     int socket; /* the kernel's end of the line, or -1: kept to be told from its successor */
+    /* Of a USB device that stands or is being built; until the slot is released. */
+    int journal; /* -1: none */
+    int endpoints[PRIVMSG_FDS_MAX];
+    unsigned endpoint_count;
     struct worker main;
     enum keeper_job main_job;
     struct worker reload;
@@ -99,15 +104,23 @@ static int helper_claim(void *arg, unsigned slot, char *reason, size_t room)
     return 0;
 }
 
+static void close_if_open(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
 static void helper_release(void *arg, unsigned slot)
 {
     struct helper *h = arg;
+    struct helper_slot *s = &h->slots[slot];
 
-    close(h->slots[slot].lock);
-    h->slots[slot].lock = -1;
-    if (h->slots[slot].socket >= 0)
-        close(h->slots[slot].socket);
-    h->slots[slot].socket = -1;
+    close_if_open(&s->lock);
+    close_if_open(&s->socket);
+    close_if_open(&s->journal);
+    while (s->endpoint_count > 0)
+        close(s->endpoints[--s->endpoint_count]);
 }
 
 /* Keeps the socket that a job connects beside that job, and gives up the one it replaces. */
@@ -140,7 +153,7 @@ static int helper_start(void *arg, unsigned slot, enum keeper_job job, const str
     struct worker_job what = {
         .job = job,
         .slot = slot,
-        .config = &h->config.slots[slot],
+        .config = &h->config,
         .state_dir = h->config.helper_state_dir,
         .restart_grace = h->config.restart_grace,
     };
@@ -158,6 +171,11 @@ static int helper_start(void *arg, unsigned slot, enum keeper_job job, const str
     if (job == KEEPER_RELOAD)
         return worker_start(&s->reload, &what, -1, -1);
     s->main_job = job;
+    if (m && m->type == PRIVMSG_USB_ATTACH) {
+        close_if_open(&s->journal);
+        s->journal = take_fd;
+        return worker_start(&s->main, &what, -1, -1);
+    }
     return m ? start_with_socket(s, &what, take_fd) : worker_start(&s->main, &what, -1, -1);
 }
 
@@ -190,11 +208,18 @@ static void client_drop(struct helper *h, struct client *c)
     }
 }
 
-static void helper_send(void *arg, int client, const struct privmsg *m)
+static void helper_send(void *arg, int client, const struct privmsg *m, bool with_journal)
 {
     struct helper *h = arg;
-    uint8_t bytes[PRIVMSG_SIZE_MAX];
-    size_t length = privmsg_encode(m, bytes);
+    const struct helper_slot *s = &h->slots[m->slot];
+    int fds[PRIVMSG_FDS_MAX] = {0};
+    unsigned count = m->functions ? PRIVMSG_FDS(m->functions) : 0;
+
+    memcpy(fds, s->endpoints, count * sizeof fds[0]);
+    if (with_journal) {
+        fds[count++] = s->journal;
+        log_info("slot %u: the USB device is another platterd's now", m->slot);
+    }
 
     for (size_t i = 0; i < CLIENTS_MAX; i++) {
         struct client *c = &h->clients[i];
@@ -202,7 +227,7 @@ static void helper_send(void *arg, int client, const struct privmsg *m)
         if (c->fd < 0 || c->number != client)
             continue;
         /* One that does not read its answers is shut; the loop then sees it hang up. */
-        if (send(c->fd, bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        if (packet_send(c->fd, m, fds, count) < 0)
             shutdown(c->fd, SHUT_RDWR);
     }
 }
@@ -283,15 +308,32 @@ static bool is_teardown(enum keeper_job job)
     return job == KEEPER_TEARDOWN_ALIVE || job == KEEPER_TEARDOWN_DEAD;
 }
 
+static void tell_standing(const struct helper_slot *s, unsigned n, enum keeper_job job,
+                          const struct keeper_result *result)
+{
+    if (result->functions > 0)
+        log_info("slot %u: a USB device of %u function%s on %s", n, result->functions,
+                 result->functions == 1 ? "" : "s", s->drive.record.udc);
+    else
+        log_info("slot %u: /dev/nbd%u is %s USB drive on %s", n, result->device,
+                 job == KEEPER_ADOPT ? "another platterd's now, and still a" : "a",
+                 s->drive.record.udc);
+}
+
 static void worker_over(struct helper *h, unsigned n, struct worker *w, enum keeper_job job,
                         int status)
 {
     struct helper_slot *s = &h->slots[n];
     struct keeper_result result;
+    int opened[PRIVMSG_FDS_MAX];
     bool called_off = !is_teardown(job) && keeper_state(h->keeper, n) == SLOT_DETACHING;
     bool builds = job == KEEPER_ATTACH || job == KEEPER_ADOPT;
 
-    worker_collect(w, status, &result);
+    worker_collect(w, status, &result, opened);
+    if (result.functions > 0) {
+        s->endpoint_count = PRIVMSG_FDS(result.functions);
+        memcpy(s->endpoints, opened, s->endpoint_count * sizeof opened[0]);
+    }
     if (result.error < 0 && !called_off)
         log_error("slot %u: %s failed: %s", n, job_name(job), result.reason);
     keeper_job_ended(h->keeper, n, job, &result, now_ms());
@@ -299,9 +341,7 @@ static void worker_over(struct helper *h, unsigned n, struct worker *w, enum kee
         ops_gadget_init(&s->drive, h->config.helper_state_dir, n);
         s->misses = 0;
         s->told = true;
-        log_info("slot %u: /dev/nbd%u is %s USB drive on %s", n, result.device,
-                 job == KEEPER_ADOPT ? "another platterd's now, and still a" : "a",
-                 s->drive.record.udc);
+        tell_standing(s, n, job, &result);
     } else if (keeper_state(h->keeper, n) == SLOT_FREE && s->told) {
         s->told = false;
         log_info("slot %u: empty", n);
@@ -344,7 +384,7 @@ static void drives_watch(struct helper *h, uint64_t now)
 
         if (keeper_state(h->keeper, n) != SLOT_ATTACHED)
             continue;
-        if (ops_gadget_stands(&s->drive, reason, sizeof reason)) {
+        if (ops_gadget_stands(&s->drive, s->endpoint_count == 0, reason, sizeof reason)) {
             s->misses = 0;
         } else if (++s->misses >= 2) {
             log_warn("slot %u: %s", n, reason);
@@ -540,7 +580,7 @@ int main(int count, char **arguments)
     for (size_t i = 0; i < CLIENTS_MAX; i++)
         helper.clients[i].fd = -1;
     for (size_t i = 0; i < CONFIG_SLOTS_MAX; i++)
-        helper.slots[i].lock = helper.slots[i].socket = -1;
+        helper.slots[i].lock = helper.slots[i].socket = helper.slots[i].journal = -1;
     if (helper_begin(&helper) == 0)
         status = helper_run(&helper);
     if (helper.listener >= 0)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a worker process does: builds a slot's drive, gives it a new socket, reloads it, takes it
- * away, or cuts its line. Each deed begins by looking at what stands, so it may follow upon any
- * half of another.
+ * What a worker process does: builds a slot's drive or USB device, gives a drive a new socket,
+ * reloads it, takes it away, or cuts its line. Each deed begins by looking at what stands, so it
+ * may follow upon any half of another.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +20,11 @@
 #define CONNECT_TRIES 64
 /* Seconds by which the device outlives the time for which the helper waits for a new platterd. */
 #define DEAD_MARGIN 5
+
+static const struct config_slot *slot_config(const struct worker_job *job)
+{
+    return &job->config->slots[job->slot];
+}
 
 static int connect_one(struct ops_gadget *o, const struct worker_job *job, int fd, unsigned index)
 {
@@ -44,7 +49,7 @@ static int connect_one(struct ops_gadget *o, const struct worker_job *job, int f
 static int connect_device(struct ops_gadget *o, const struct worker_job *job, int fd,
                           struct keeper_result *result)
 {
-    const char *wanted = job->config->nbd;
+    const char *wanted = slot_config(job)->nbd;
     bool any = strncmp(wanted, "nbd", 3) != 0;
     unsigned index = any ? nbd_dev_next_free(0) : (unsigned)strtoul(wanted + 3, NULL, 10);
     int r = -EBUSY;
@@ -67,15 +72,24 @@ static int connect_device(struct ops_gadget *o, const struct worker_job *job, in
     return r;
 }
 
+static void name_controller(struct plan_wanted *wanted, const struct worker_job *job)
+{
+    const char *udc = slot_config(job)->udc;
+
+    if (strcmp(udc, "auto") != 0)
+        snprintf(wanted->udc, sizeof wanted->udc, "%s", udc);
+}
+
 static int present(struct ops_gadget *o, const struct worker_job *job, struct keeper_result *result)
 {
-    struct plan_wanted wanted = {
-        .slot = job->slot, .kind = job->attach.kind, .read_only = job->attach.read_only};
+    struct plan_wanted wanted = {.slot = job->slot,
+                                 .carrier = PLAN_MASS_STORAGE,
+                                 .kind = job->attach.kind,
+                                 .read_only = job->attach.read_only};
     cleanup_fd int held = -1;
 
     snprintf(wanted.device, sizeof wanted.device, "/dev/nbd%d", o->record.nbd);
-    if (strcmp(job->config->udc, "auto") != 0)
-        snprintf(wanted.udc, sizeof wanted.udc, "%s", job->config->udc);
+    name_controller(&wanted, job);
     /* Before the gadget opens it, for the readahead counts only for files opened later; and after
      * connecting, which sets the timer to 30 s. */
     nbd_dev_tune((unsigned)o->record.nbd, job->restart_grace > 0);
@@ -122,20 +136,29 @@ static int make_room(struct ops_gadget *o, const struct worker_job *job,
     return r < 0 ? r : ops_gadget_claim(o, result->reason, sizeof result->reason);
 }
 
+/* The two programs read the same file, but perhaps not at the same time. */
+static bool is_exported_by(const struct worker_job *job, const char *name,
+                           struct keeper_result *result)
+{
+    if (strcmp(slot_config(job)->export_name, name) == 0)
+        return true;
+    snprintf(result->reason, sizeof result->reason,
+             "Slot %u has another export than platterd thinks: give it export = %s, or restart "
+             "both programs.",
+             job->slot, name);
+    return false;
+}
+
 static int job_attach(struct ops_gadget *o, const struct worker_job *job, int fd,
                       struct keeper_result *result)
 {
     int r;
 
-    if (strcmp(job->config->export_name, "kernel") != 0) {
-        snprintf(result->reason, sizeof result->reason,
-                 "Slot %u has another export: give it export = kernel and restart both programs.",
-                 job->slot);
+    if (!is_exported_by(job, "kernel", result))
         return -EINVAL;
-    }
     r = nbd_dev_load(result->reason, sizeof result->reason);
     if (r == 0)
-        r = ops_gadget_load(result->reason, sizeof result->reason);
+        r = ops_gadget_load("usb_f_mass_storage", result->reason, sizeof result->reason);
     if (r == 0)
         r = make_room(o, job, result);
     if (r == 0)
@@ -144,6 +167,68 @@ static int job_attach(struct ops_gadget *o, const struct worker_job *job, int fd
         r = present(o, job, result);
     if (r == 0)
         result->device = (uint32_t)o->record.nbd;
+    return r;
+}
+
+/* How many slots are drives of the USB device of which this slot is the lowest; 0 if it is not. */
+static unsigned drives_of(const struct worker_job *job)
+{
+    unsigned drives = 0;
+
+    for (unsigned n = 0; n < job->config->slot_count; n++)
+        drives += strcmp(job->config->slots[n].export_name, "usb") == 0 &&
+                  config_usb_first(job->config, n) == job->slot;
+    return drives;
+}
+
+static int usb_build(struct ops_gadget *o, const struct worker_job *job, unsigned functions,
+                     struct keeper_result *result)
+{
+    const struct config_slot *config = slot_config(job);
+    struct plan_wanted wanted = {
+        .slot = job->slot, .carrier = PLAN_FUNCTIONFS, .functions = functions};
+    int r = make_room(o, job, result);
+
+    name_controller(&wanted, job);
+    snprintf(wanted.vendor, sizeof wanted.vendor, "%s", config->vendor);
+    snprintf(wanted.product, sizeof wanted.product, "%s", config->product);
+    snprintf(wanted.serial, sizeof wanted.serial, "%s", config->serial);
+    if (r == 0)
+        r = gadget_up(&ops_gadget, o, &wanted, result->reason, sizeof result->reason);
+    if (r == 0) {
+        result->functions = functions;
+        return 0;
+    }
+    while (o->fd_count > 0)
+        close(o->fds[--o->fd_count]);
+    return r;
+}
+
+/*
+ * A function for each drive, since much firmware looks at the first logical unit only; or one for
+ * all of them, where the controller has no endpoints for more.
+ */
+static int job_usb_attach(struct ops_gadget *o, const struct worker_job *job,
+                          struct keeper_result *result)
+{
+    unsigned drives = job->attach.drives;
+    unsigned functions = drives <= PRIVMSG_FUNCTIONS_MAX ? drives : 1;
+    int r;
+
+    if (!is_exported_by(job, "usb", result))
+        return -EINVAL;
+    if (drives_of(job) != drives) {
+        snprintf(result->reason, sizeof result->reason,
+                 "The USB device of slot %u has %u drives, not the %u that platterd thinks: "
+                 "restart both programs.",
+                 job->slot, drives_of(job), drives);
+        return -EINVAL;
+    }
+    r = ops_gadget_load("usb_f_fs", result->reason, sizeof result->reason);
+    if (r == 0)
+        r = usb_build(o, job, functions, result);
+    if (r == -ENOSPC && functions > 1)
+        r = usb_build(o, job, 1, result);
     return r;
 }
 
@@ -202,14 +287,16 @@ static int job_cut(struct ops_gadget *o)
     return device < 0 ? 0 : nbd_dev_disconnect((unsigned)device);
 }
 
-void job_run(const struct worker_job *job, int fd, int old_fd, struct keeper_result *result)
+void job_run(const struct worker_job *job, int fd, int old_fd, struct keeper_result *result,
+             int fds[PRIVMSG_FDS_MAX])
 {
     struct ops_gadget o;
 
     ops_gadget_init(&o, job->state_dir, job->slot);
     switch (job->job) {
     case KEEPER_ATTACH:
-        result->error = job_attach(&o, job, fd, result);
+        result->error = job->attach.type == PRIVMSG_USB_ATTACH ? job_usb_attach(&o, job, result)
+                                                               : job_attach(&o, job, fd, result);
         break;
     case KEEPER_ADOPT:
         result->error = job_adopt(&o, job, fd, old_fd, result);
@@ -232,4 +319,5 @@ void job_run(const struct worker_job *job, int fd, int old_fd, struct keeper_res
                  strerror(-result->error));
     if (result->error == 0)
         result->reason[0] = '\0';
+    memcpy(fds, o.fds, o.fd_count * sizeof fds[0]);
 }

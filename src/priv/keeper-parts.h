@@ -22,8 +22,9 @@ struct pending {
 struct slot {
     enum slot_state state;
     int owner;
-    struct privmsg drive;         /* the ATTACH that the drive was made from */
-    struct pending attach;        /* the ATTACH or ADOPT under way */
+    struct privmsg drive;         /* the ATTACH or USB_ATTACH that the drive was made from */
+    unsigned functions;           /* of a USB device that stands */
+    struct pending attach;        /* the ATTACH, ADOPT or USB_ATTACH under way */
     struct keeper_result outcome; /* of it, while what it leaves is being removed */
     struct pending reload;
     struct pending detaches[KEEPER_DETACHES_MAX];
@@ -36,7 +37,7 @@ struct slot {
     /* ORPHANED: when the drive goes. DETACHING: when to cut what runs, or to start a teardown that
      * could not be. UINT64_MAX for never. */
     uint64_t deadline;
-    /* An ATTACH that waits for the slot to be free, or an ADOPT that waits for a job to end. */
+    /* An attach that waits for the slot to be free, or an adoption that waits for a job to end. */
     struct pending next;
     struct privmsg next_message;
     int next_fd;

@@ -34,10 +34,11 @@ void keeper_report(struct keeper *k, enum privmsg_type type, int client, unsigne
         .id = id,
         .error = result->error,
         .device = result->error ? PRIVMSG_NO_DEVICE : result->device,
+        .functions = result->error ? 0 : result->functions,
     };
 
     privmsg_set_reason(&m, result->reason);
-    k->ops->send(k->arg, client, &m);
+    k->ops->send(k->arg, client, &m, false);
 }
 
 void keeper_answer(struct keeper *k, unsigned n, struct pending *p,
@@ -115,10 +116,33 @@ static void attach_begin(struct keeper *k, unsigned n, int client, const struct 
     s->attach = (struct pending){.open = true, .client = client, .id = m->id};
 }
 
+static bool is_usb(const struct privmsg *m)
+{
+    return m->type == PRIVMSG_USB_ATTACH || m->type == PRIVMSG_USB_ADOPT;
+}
+
 /* The same drive in every respect that a machine could notice. */
 static bool is_same_drive(const struct privmsg *a, const struct privmsg *b)
 {
+    if (is_usb(a) || is_usb(b))
+        return is_usb(a) && is_usb(b) && a->drives == b->drives;
     return a->kind == b->kind && a->size == b->size && a->read_only == b->read_only;
+}
+
+/* It stands, and goes on as it is: all that the new owner needs is what the old one had. */
+static void usb_adopt_begin(struct keeper *k, unsigned n, int client, const struct privmsg *m)
+{
+    struct slot *s = &k->slots[n];
+    struct privmsg reply = {.type = PRIVMSG_REPLY,
+                            .slot = n,
+                            .id = m->id,
+                            .device = PRIVMSG_NO_DEVICE,
+                            .functions = s->functions};
+
+    s->state = SLOT_ATTACHED;
+    s->owner = client;
+    s->deadline = UINT64_MAX;
+    k->ops->send(k->arg, client, &reply, true);
 }
 
 /* An adoption that fails leaves nothing, as an attach does: its answer comes when that is so. */
@@ -128,10 +152,15 @@ static void adopt_begin(struct keeper *k, unsigned n, int client, const struct p
     struct slot *s = &k->slots[n];
     int r;
 
+    if (is_usb(m) && is_same_drive(&s->drive, m)) {
+        usb_adopt_begin(k, n, client, m);
+        return;
+    }
     s->owner = client;
     s->attach = (struct pending){.open = true, .client = client, .id = m->id};
     if (!is_same_drive(&s->drive, m)) {
-        close(take_fd);
+        if (take_fd >= 0)
+            close(take_fd);
         s->outcome = keeper_failure(-ESTALE, "Slot %u held a drive of another kind or size.", n);
         keeper_slot_down(k, n, false, now);
         return;
@@ -147,6 +176,11 @@ static void adopt_begin(struct keeper *k, unsigned n, int client, const struct p
     s->deadline = UINT64_MAX;
 }
 
+static bool adopts(enum privmsg_type type)
+{
+    return type == PRIVMSG_ADOPT || type == PRIVMSG_USB_ADOPT;
+}
+
 void keeper_begin_next(struct keeper *k, unsigned n, uint64_t now)
 {
     struct slot *s = &k->slots[n];
@@ -155,13 +189,13 @@ void keeper_begin_next(struct keeper *k, unsigned n, uint64_t now)
 
     if (!s->next.open)
         return;
-    if (s->next_message.type == PRIVMSG_ADOPT && s->state != SLOT_ORPHANED) {
+    if (adopts(s->next_message.type) && s->state != SLOT_ORPHANED) {
         keeper_drop_next(k, n, &none);
         return;
     }
     s->next.open = false;
     s->next_fd = -1;
-    if (s->next_message.type == PRIVMSG_ADOPT)
+    if (adopts(s->next_message.type))
         adopt_begin(k, n, s->next.client, &s->next_message, fd, now);
     else
         attach_begin(k, n, s->next.client, &s->next_message, fd);
@@ -183,6 +217,14 @@ static void reload(struct keeper *k, int client, const struct privmsg *m)
     struct slot *s = &k->slots[m->slot];
     struct keeper_result result = {.device = PRIVMSG_NO_DEVICE};
 
+    if (is_usb(&s->drive)) {
+        result = keeper_failure(-EOPNOTSUPP,
+                                "Slot %u is a USB device of platterd's own: what it reads anew is "
+                                "platterd's to say.",
+                                m->slot);
+        refuse(k, client, m, &result);
+        return;
+    }
     if (s->reload_runs) {
         result = keeper_failure(-EBUSY, "Slot %u is being reloaded already.", m->slot);
         refuse(k, client, m, &result);
@@ -232,9 +274,18 @@ static enum permit_who who_asks(const struct slot *s, int client)
     return s->owner == client ? PERMIT_OWNER : PERMIT_OTHER;
 }
 
-static bool brings_socket(enum privmsg_type type)
+/* What its descriptor is; NULL for a message that brings none. */
+static const char *brought_by(enum privmsg_type type)
 {
-    return type == PRIVMSG_ATTACH || type == PRIVMSG_ADOPT;
+    switch (type) {
+    case PRIVMSG_ATTACH:
+    case PRIVMSG_ADOPT:
+        return "socket";
+    case PRIVMSG_USB_ATTACH:
+        return "journal";
+    default:
+        return NULL;
+    }
 }
 
 /* What can be said against a message before its slot's state matters. */
@@ -247,8 +298,8 @@ static bool refused_outright(struct keeper *k, int client, const struct privmsg 
             -EINVAL, "The helper's configuration has no slot %u: add it and restart.", m->slot);
     else if (k->stopping && m->type != PRIVMSG_DETACH)
         result = keeper_failure(-ESHUTDOWN, "The helper is stopping.");
-    else if (brings_socket(m->type) && fd < 0)
-        result = keeper_failure(-EBADF, "An attach needs a socket with it.");
+    else if (brought_by(m->type) && fd < 0)
+        result = keeper_failure(-EBADF, "An attach needs a %s with it.", brought_by(m->type));
     if (result.error == 0)
         return false;
     refuse(k, client, m, &result);
@@ -259,9 +310,11 @@ static void begin(struct keeper *k, int client, const struct privmsg *m, int tak
 {
     switch (m->type) {
     case PRIVMSG_ATTACH:
+    case PRIVMSG_USB_ATTACH:
         attach_begin(k, m->slot, client, m, take_fd);
         break;
     case PRIVMSG_ADOPT:
+    case PRIVMSG_USB_ADOPT:
         adopt(k, client, m, take_fd, now);
         break;
     case PRIVMSG_RELOAD:
@@ -270,8 +323,6 @@ static void begin(struct keeper *k, int client, const struct privmsg *m, int tak
     case PRIVMSG_DETACH:
         detach(k, client, m, true, now);
         break;
-    case PRIVMSG_USB_ATTACH:
-    case PRIVMSG_USB_ADOPT:
     case PRIVMSG_REPLY:
     case PRIVMSG_GONE:
         break;
@@ -287,7 +338,7 @@ static bool act(struct keeper *k, int client, const struct privmsg *m, int fd, e
     switch (permit) {
     case PERMIT_DO:
         /* One place to wait in: an adoption that finds it taken is one too many. */
-        if (m->type == PRIVMSG_ADOPT && s->next.open)
+        if (adopts(m->type) && s->next.open)
             break;
         begin(k, client, m, fd, now);
         return true;
@@ -326,7 +377,7 @@ int keeper_message(struct keeper *k, int client, const struct privmsg *m, int ta
     enum permit permit;
     int r = 0;
 
-    if (take_fd >= 0 && !brings_socket(m->type)) {
+    if (take_fd >= 0 && !brought_by(m->type)) {
         r = -EPROTO;
     } else if (m->type == PRIVMSG_REPLY || m->type == PRIVMSG_GONE) {
         r = -EPROTO;

@@ -227,6 +227,7 @@ static void attach_ended(struct keeper *k, unsigned n, const struct keeper_resul
 
     if (s->state == SLOT_ATTACHING && result->error == 0) {
         s->state = SLOT_ATTACHED;
+        s->functions = result->functions;
         keeper_answer(k, n, &s->attach, result);
         return;
     }

@@ -4,7 +4,8 @@
  * itself; jobs are started through keeper_ops and come back through keeper_job_ended(), so the
  * whole of it runs in a unit test against fake jobs.
  *
- * A slot has at most one main job (attach, adopt or teardown) and, beside it, one reload, which no
+ * A USB device is adopted without a job: its new owner gets what the old one had. Otherwise a slot
+ * has at most one main job (attach, adopt or teardown) and, beside it, one reload, which no
  * teardown begins before the end of, and one cut: a short job that only disconnects the nbd device,
  * which wakes whatever waits for a mute line.
  */
@@ -29,7 +30,7 @@
 struct keeper;
 
 enum keeper_job {
-    KEEPER_ATTACH,
+    KEEPER_ATTACH, /* of a drive on an nbd device, or of a USB device */
     KEEPER_ADOPT,  /* the drive that stands gets a new socket */
     KEEPER_RELOAD, /* the machine looks at its medium anew */
     KEEPER_TEARDOWN_ALIVE,
@@ -38,8 +39,9 @@ enum keeper_job {
 };
 
 struct keeper_result {
-    int error;       /* 0 or -errno */
-    uint32_t device; /* of an attach or adopt that succeeded */
+    int error;          /* 0 or -errno */
+    uint32_t device;    /* of an attach or adopt that succeeded */
+    unsigned functions; /* of an attach of a USB device that succeeded; else 0 */
     char reason[PRIVMSG_REASON_MAX + 1];
 };
 
@@ -49,14 +51,17 @@ struct keeper_ops {
     void (*release)(void *arg, unsigned slot);
     /*
      * Starts a job, which ends in keeper_job_ended(), never before this returns. `take_fd` (-1 for
-     * none) is taken over, also on failure; `m` is the request of an attach or adopt, else NULL.
-     * 0 or -errno; then there is no job.
+     * none) is taken over, also on failure: the socket of a drive, or the journal of a USB device,
+     * which is to be kept until the slot's release. `m` is the request of an attach or adopt, else
+     * NULL. 0 or -errno; then there is no job.
      */
     int (*start)(void *arg, unsigned slot, enum keeper_job job, const struct privmsg *m,
                  int take_fd);
     /* Kills the slot's jobs but for a cut; each still ends in keeper_job_ended(), perhaps late. */
     void (*kill)(void *arg, unsigned slot);
-    void (*send)(void *arg, int client, const struct privmsg *m);
+    /* A reply of `functions` goes with duplicates of the USB device's descriptors, and
+     * `with_journal` with that too. */
+    void (*send)(void *arg, int client, const struct privmsg *m, bool with_journal);
 };
 
 /*

@@ -18,6 +18,7 @@
 #include "base/sysfile.h"
 #include "priv/module.h"
 #include "priv/ops-nbd.h"
+#include "priv/ops-usb.h"
 
 #define GADGETS OPS_GADGET_CONFIGFS "/usb_gadget"
 /* Every kernel has it, all helpers of a machine see the same one, and none but root may open it. */
@@ -111,6 +112,15 @@ int ops_gadget_device(const struct ops_gadget *o)
     return nbd_dev_is_ours((unsigned)o->record.nbd, o->mark, o->record.pid) ? o->record.nbd : -1;
 }
 
+static int endpoints(void *arg, const char *name, unsigned functions)
+{
+    struct ops_gadget *o = arg;
+    int r = ops_usb_open(name, functions, o->fds);
+
+    o->fd_count = r < 0 ? 0 : PRIVMSG_FDS(functions);
+    return r;
+}
+
 static int seal(void *arg)
 {
     struct ops_gadget *o = arg;
@@ -150,6 +160,7 @@ const struct gadget_ops ops_gadget = {
     .unlink = remove_link,
     .exists = exists,
     .controller = controller,
+    .endpoints = endpoints,
     .seal = seal,
     .disconnect = disconnect,
     .connected = connected,
@@ -232,8 +243,10 @@ int ops_gadget_reopen(const struct ops_gadget *o, unsigned device)
     return r;
 }
 
-int ops_gadget_load(char *reason, size_t room)
+int ops_gadget_load(const char *function, char *reason, size_t room)
 {
+    char path[PATH_ROOM];
+
     if (access(GADGETS, F_OK) < 0) {
         module_load("configfs", NULL);
         if (mount("configfs", OPS_GADGET_CONFIGFS, "configfs", MS_NOSUID | MS_NOEXEC | MS_NODEV,
@@ -252,17 +265,18 @@ int ops_gadget_load(char *reason, size_t room)
         return -ENODEV;
     }
     /* It may be built in, and the kernel asks for it itself too: making the function will tell. */
-    if (access("/sys/module/usb_f_mass_storage", F_OK) < 0)
-        module_load("usb_f_mass_storage", NULL);
+    snprintf(path, sizeof path, "/sys/module/%s", function);
+    if (access(path, F_OK) < 0)
+        module_load(function, NULL);
     return 0;
 }
 
-bool ops_gadget_stands(const struct ops_gadget *o, char *reason, size_t room)
+bool ops_gadget_stands(const struct ops_gadget *o, bool nbd, char *reason, size_t room)
 {
     char path[PATH_ROOM];
     char gadget[PLAN_TEXT_MAX] = "";
 
-    if (ops_gadget_device(o) < 0) {
+    if (nbd && ops_gadget_device(o) < 0) {
         snprintf(reason, room, "The nbd device behind slot %u was disconnected by another program.",
                  o->slot);
         return false;

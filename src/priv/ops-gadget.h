@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The kernel's side of gadget/gadget.h: configfs, /sys/class/udc, and the slot's nbd device. */
+/*
+ * The kernel's side of gadget/gadget.h: configfs, /sys/class/udc, and the slot's nbd device or the
+ * endpoints of its USB device.
+ */
 #ifndef PLATTER_PRIV_OPS_GADGET_H
 #define PLATTER_PRIV_OPS_GADGET_H
 
@@ -8,6 +11,7 @@
 
 #include "gadget/gadget.h"
 #include "priv/record.h"
+#include "proto/privmsg.h"
 
 #define OPS_GADGET_CONFIGFS "/sys/kernel/config"
 #define OPS_GADGET_UDC      "/sys/class/udc"
@@ -20,6 +24,9 @@ struct ops_gadget {
     /* Whether there is a record at all. Without one, what goes by the slot's name is not ours. */
     bool recorded;
     struct record record; /* as it stands on disk */
+    /* The endpoints that a plan opened; whoever has it run closes them. */
+    int fds[PRIVMSG_FDS_MAX];
+    unsigned fd_count;
 };
 
 extern const struct gadget_ops ops_gadget;
@@ -27,9 +34,11 @@ extern const struct gadget_ops ops_gadget;
 /* Reads the slot's record; a missing one is an empty one. */
 void ops_gadget_init(struct ops_gadget *o, const char *state_dir, unsigned slot);
 
-/* Makes sure configfs is mounted and the gadget modules are there. 0, or -errno and one sentence.
+/*
+ * Makes sure configfs is mounted and the gadget modules are there, that of this function
+ * ("usb_f_fs") too. 0, or -errno and one sentence.
  */
-int ops_gadget_load(char *reason, size_t room);
+int ops_gadget_load(const char *function, char *reason, size_t room);
 
 /*
  * Makes the slot's gadget, empty, and so the slot's name this helper's own on this machine; the
@@ -55,9 +64,9 @@ int ops_gadget_record(struct ops_gadget *o);
 int ops_gadget_device(const struct ops_gadget *o);
 
 /*
- * Whether the slot's drive still stands, for a watch that must not block: reads sysfs only. If not,
- * one sentence.
+ * Whether the slot's drive still stands, for a watch that must not block: reads sysfs only. `nbd`:
+ * on an nbd device. If not, one sentence.
  */
-bool ops_gadget_stands(const struct ops_gadget *o, char *reason, size_t room);
+bool ops_gadget_stands(const struct ops_gadget *o, bool nbd, char *reason, size_t room);
 
 #endif

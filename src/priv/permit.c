@@ -52,15 +52,15 @@ enum permit permit_check(enum slot_state state, enum privmsg_type type, enum per
         return PERMIT_REFUSE;
     switch (type) {
     case PRIVMSG_ATTACH:
+    case PRIVMSG_USB_ATTACH:
         return attach_table[state][who];
     case PRIVMSG_DETACH:
         return detach_table[state][who];
     case PRIVMSG_ADOPT:
+    case PRIVMSG_USB_ADOPT:
         return adopt_table[state][who];
     case PRIVMSG_RELOAD:
         return reload_table[state][who];
-    case PRIVMSG_USB_ATTACH:
-    case PRIVMSG_USB_ADOPT:
     case PRIVMSG_REPLY:
     case PRIVMSG_GONE:
         break;

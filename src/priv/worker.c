@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Forking a job and collecting its word. The report travels as one REPLY message on a socketpair,
- * so it is there whole or not at all.
+ * with the descriptors that the job opened, so it is there whole or not at all.
  */
 #include "priv/worker.h"
 
@@ -16,6 +16,8 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "priv/packet.h"
 
 #define REPORT_FD 3
 #define JOB_FD    4
@@ -62,19 +64,19 @@ __attribute__((noreturn)) static void child(const struct worker_job *job, const 
 {
     struct keeper_result result = {.device = PRIVMSG_NO_DEVICE};
     struct privmsg m = {.type = PRIVMSG_REPLY, .slot = job->slot};
-    uint8_t bytes[PRIVMSG_SIZE_MAX];
-    size_t length;
+    int opened[PRIVMSG_FDS_MAX] = {0};
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != helper || settle_fds(fds) < 0)
         _exit(EXIT_FAILURE);
     settle_signals();
-    job_run(job, fds[1] >= 0 ? JOB_FD : -1, fds[2] >= 0 ? OLD_FD : -1, &result);
+    job_run(job, fds[1] >= 0 ? JOB_FD : -1, fds[2] >= 0 ? OLD_FD : -1, &result, opened);
     m.error = result.error;
     m.device = result.device;
+    m.functions = result.functions;
     privmsg_set_reason(&m, result.reason);
-    length = privmsg_encode(&m, bytes);
-    if (length == 0 || send(REPORT_FD, bytes, length, MSG_NOSIGNAL) < 0)
+    if (packet_send(REPORT_FD, &m, opened, result.functions ? PRIVMSG_FDS(result.functions) : 0) <
+        0)
         _exit(EXIT_FAILURE);
     _exit(EXIT_SUCCESS);
 }
@@ -106,17 +108,18 @@ out:
     return r;
 }
 
-void worker_collect(struct worker *w, int status, struct keeper_result *result)
+void worker_collect(struct worker *w, int status, struct keeper_result *result,
+                    int fds[PRIVMSG_FDS_MAX])
 {
-    uint8_t bytes[PRIVMSG_SIZE_MAX];
-    struct privmsg m;
-    ssize_t got = recv(w->report, bytes, sizeof bytes, MSG_DONTWAIT);
+    struct packet packet;
 
     *result = (struct keeper_result){.error = -EIO, .device = PRIVMSG_NO_DEVICE};
-    if (got > 0 && privmsg_decode(bytes, (size_t)got, &m) == 0) {
-        result->error = m.error;
-        result->device = m.device;
-        memcpy(result->reason, m.reason, sizeof result->reason);
+    if (packet_receive(w->report, &packet) == 0) {
+        result->error = packet.m.error;
+        result->device = packet.m.device;
+        result->functions = packet.m.functions;
+        memcpy(result->reason, packet.m.reason, sizeof result->reason);
+        memcpy(fds, packet.fds, packet.fd_count * sizeof fds[0]);
     } else if (WIFSIGNALED(status)) {
         snprintf(result->reason, sizeof result->reason,
                  "The helper's worker was killed by signal %d: see its log.", WTERMSIG(status));

@@ -82,14 +82,15 @@ static void fake_kill(void *arg, unsigned slot)
     w->reload_killed[slot] = w->reloads[slot];
 }
 
-static void fake_send(void *arg, int client, const struct privmsg *m)
+static void fake_send(void *arg, int client, const struct privmsg *m, bool with_journal)
 {
     struct world *w = arg;
     uint8_t bytes[PRIVMSG_SIZE_MAX];
 
     assert_true(privmsg_encode(m, bytes) > 0);
     assert_true(w->sent_count < SENT_MAX);
-    w->sent[w->sent_count++] = (struct sent){.client = client, .m = *m};
+    w->sent[w->sent_count++] =
+        (struct sent){.client = client, .m = *m, .with_journal = with_journal};
 }
 
 static const struct keeper_ops fake_ops = {
@@ -141,6 +142,21 @@ void attach_writable(struct world *w, int client, unsigned slot, uint32_t id)
     ask_attach(w, client, slot, id, false);
 }
 
+void usb_attach(struct world *w, int client, unsigned slot, uint32_t id, unsigned drives,
+                int journal)
+{
+    struct privmsg m = {.type = PRIVMSG_USB_ATTACH, .slot = slot, .id = id, .drives = drives};
+
+    assert_int_equal(keeper_message(w->keeper, client, &m, journal, w->now), 0);
+}
+
+void usb_adopt(struct world *w, int client, unsigned slot, uint32_t id, unsigned drives)
+{
+    struct privmsg m = {.type = PRIVMSG_USB_ADOPT, .slot = slot, .id = id, .drives = drives};
+
+    assert_int_equal(keeper_message(w->keeper, client, &m, -1, w->now), 0);
+}
+
 void detach(struct world *w, int client, unsigned slot, uint32_t id, bool alive)
 {
     struct privmsg m = {.type = PRIVMSG_DETACH, .slot = slot, .id = id, .link_alive = alive};
@@ -175,6 +191,8 @@ void end_job(struct world *w, unsigned slot, enum keeper_job job, int error)
 {
     struct keeper_result result = {.error = error, .device = 5};
 
+    if (job == KEEPER_ATTACH && error == 0)
+        result.functions = w->functions;
     snprintf(result.reason, sizeof result.reason, "%s", error ? "It broke." : "");
     if (job == KEEPER_CUT) {
         assert_true(w->cut[slot]);

@@ -18,6 +18,7 @@
 struct sent {
     int client;
     struct privmsg m;
+    bool with_journal;
 };
 
 struct world {
@@ -30,7 +31,8 @@ struct world {
     bool reload_killed[2];
     bool locked[2];
     int claim_fails;
-    int start_fails; /* how many of the next starts fail */
+    int start_fails;    /* how many of the next starts fail */
+    unsigned functions; /* of what the next attach that succeeds has built */
     unsigned teardowns;
     struct sent sent[SENT_MAX];
     size_t sent_count;
@@ -44,6 +46,10 @@ int tear_down(void **state);
 void attach(struct world *w, int client, unsigned slot, uint32_t id);
 /* The same of a drive that the machine may write to. */
 void attach_writable(struct world *w, int client, unsigned slot, uint32_t id);
+/* The same of a USB device, without its journal where `journal` is -1. */
+void usb_attach(struct world *w, int client, unsigned slot, uint32_t id, unsigned drives,
+                int journal);
+void usb_adopt(struct world *w, int client, unsigned slot, uint32_t id, unsigned drives);
 void detach(struct world *w, int client, unsigned slot, uint32_t id, bool alive);
 void adopt(struct world *w, int client, unsigned slot, uint32_t id, uint64_t size);
 void reload(struct world *w, int client, unsigned slot, uint32_t id);

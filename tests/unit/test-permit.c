@@ -38,12 +38,22 @@ static const struct row rows[] = {
     {SLOT_ATTACHED, PRIVMSG_RELOAD, PERMIT_DENIED, PERMIT_DO, PERMIT_DENIED},
     {SLOT_DETACHING, PRIVMSG_RELOAD, PERMIT_MISSING, PERMIT_MISSING, PERMIT_MISSING},
     {SLOT_ORPHANED, PRIVMSG_RELOAD, PERMIT_DENIED, PERMIT_DENIED, PERMIT_DENIED},
+    {SLOT_FREE, PRIVMSG_USB_ATTACH, PERMIT_DO, PERMIT_DO, PERMIT_DO},
+    {SLOT_ATTACHING, PRIVMSG_USB_ATTACH, PERMIT_BUSY, PERMIT_BUSY, PERMIT_BUSY},
+    {SLOT_ATTACHED, PRIVMSG_USB_ATTACH, PERMIT_BUSY, PERMIT_BUSY, PERMIT_BUSY},
+    {SLOT_DETACHING, PRIVMSG_USB_ATTACH, PERMIT_WAIT, PERMIT_WAIT, PERMIT_WAIT},
+    {SLOT_ORPHANED, PRIVMSG_USB_ATTACH, PERMIT_REPLACE, PERMIT_REPLACE, PERMIT_REPLACE},
+    {SLOT_FREE, PRIVMSG_USB_ADOPT, PERMIT_MISSING, PERMIT_MISSING, PERMIT_MISSING},
+    {SLOT_ATTACHING, PRIVMSG_USB_ADOPT, PERMIT_BUSY, PERMIT_BUSY, PERMIT_BUSY},
+    {SLOT_ATTACHED, PRIVMSG_USB_ADOPT, PERMIT_BUSY, PERMIT_BUSY, PERMIT_BUSY},
+    {SLOT_DETACHING, PRIVMSG_USB_ADOPT, PERMIT_MISSING, PERMIT_MISSING, PERMIT_MISSING},
+    {SLOT_ORPHANED, PRIVMSG_USB_ADOPT, PERMIT_DO, PERMIT_DO, PERMIT_DO},
 };
 
 static void test_every_row(void **state)
 {
     (void)state;
-    assert_int_equal(sizeof rows / sizeof rows[0], SLOT_STATES * 4);
+    assert_int_equal(sizeof rows / sizeof rows[0], SLOT_STATES * 6);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const struct row *r = &rows[i];
 
@@ -60,7 +70,8 @@ static void test_nothing_else(void **state)
         for (unsigned type = 0; type < 256; type++) {
             for (unsigned who = 0; who <= PERMIT_WHOS; who++) {
                 bool request = type == PRIVMSG_ATTACH || type == PRIVMSG_DETACH ||
-                               type == PRIVMSG_ADOPT || type == PRIVMSG_RELOAD;
+                               type == PRIVMSG_ADOPT || type == PRIVMSG_RELOAD ||
+                               type == PRIVMSG_USB_ATTACH || type == PRIVMSG_USB_ADOPT;
                 bool known = request && s < SLOT_STATES && who < PERMIT_WHOS;
                 enum permit permit =
                     permit_check((enum slot_state)s, (enum privmsg_type)type, (enum permit_who)who);
