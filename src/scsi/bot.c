@@ -214,6 +214,7 @@ void bot_command(struct bot *b, const uint8_t *data, size_t length)
     memcpy(cdb, data + CBW_CB, sizeof cdb);
     if (cdb[1] >> 5 == lun)
         cdb[1] &= 0x1F;
+    b->drives[lun]->units = b->count;
     follow(b, scsi_drive_execute(b->drives[lun], cdb, data[CBW_CB_LENGTH]));
 }
 

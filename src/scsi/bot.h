@@ -23,8 +23,10 @@ enum bot_kind {
     BOT_SEND,     /* `length` bytes at `data` on bulk-in */
     BOT_STATUS,   /* the same: the 13 bytes of the status wrapper */
     BOT_RECEIVE,  /* `length` bytes on bulk-out into `into` */
-    BOT_MEDIUM,   /* `deed`, of `drive`: READ sends its bytes, WRITE and COMPARE receive theirs; the
-                     length was cut to what the machine has announced */
+    BOT_MEDIUM,   /* `deed`, of `drive`: READ sends its bytes, WRITE and COMPARE receive theirs,
+                     `length`   of them, which may be fewer than the drive means to send; 0 of any
+                     other
+                   */
     BOT_STALL_IN, /* halt bulk-in (after what was queued on it is out) */
     BOT_STALL_OUT,
     BOT_HALT, /* halt both, and take no command until bot_reset() */

@@ -12,9 +12,6 @@
 
 #include "scsi/drive.h"
 
-#define OPCODE_TEST_UNIT_READY 0x00
-#define OPCODE_REQUEST_SENSE   0x03
-
 /* Unit attentions, the one told first lowest. */
 #define DRIVE_ATTENTION_RESET  (1u << 0) /* 29/00 */
 #define DRIVE_ATTENTION_MEDIUM (1u << 1) /* 28/00 */
@@ -108,8 +105,38 @@ bool drive_range(struct scsi_drive *d, uint64_t lba, uint64_t count, struct scsi
 struct scsi_deed drive_blocks(struct scsi_drive *d, enum scsi_deed_kind kind, uint64_t lba,
                               uint64_t count);
 
-/* Commands of the common table. */
+/* What one UNMAP (all its ranges) and one WRITE SAME may do at most: an amount that is done within
+ * the time a host gives a command, by a far end that has to write it out. In blocks. */
+#define DISK_UNMAP_BLOCKS_MAX 0x100000
+#define DISK_SAME_BLOCKS_MAX  0x10000
+
+/* The medium goes out of reach; what holds of it stays. And the lock, with its event. */
+void drive_unload(struct scsi_drive *d);
+void drive_lock(struct scsi_drive *d, bool locked);
+
+/* What a CDB of READ's layout speaks of, by its operation code's group (SPC-4, 4.3.2). */
+struct scsi_extent {
+    uint64_t lba, count; /* blocks */
+};
+struct scsi_extent drive_extent(const uint8_t *cdb);
+
+/* Commands, for the tables. */
+struct scsi_deed blocks_read(struct scsi_drive *d, const uint8_t *cdb);
+struct scsi_deed blocks_verify(struct scsi_drive *d, const uint8_t *cdb);
+struct scsi_deed blocks_seek(struct scsi_drive *d, const uint8_t *cdb);
+struct scsi_deed blocks_synchronize(struct scsi_drive *d, const uint8_t *cdb);
+struct scsi_deed blocks_read_capacity(struct scsi_drive *d, const uint8_t *cdb);
+struct scsi_deed blocks_read_format_capacities(struct scsi_drive *d, const uint8_t *cdb);
+struct scsi_deed inquiry_inquire(struct scsi_drive *d, const uint8_t *cdb);
+struct scsi_deed inquiry_report_luns(struct scsi_drive *d, const uint8_t *cdb);
+struct scsi_deed mode_select_6(struct scsi_drive *d, const uint8_t *cdb);
+struct scsi_deed mode_select_10(struct scsi_drive *d, const uint8_t *cdb);
+struct scsi_deed mode_sense_6(struct scsi_drive *d, const uint8_t *cdb);
+struct scsi_deed mode_sense_10(struct scsi_drive *d, const uint8_t *cdb);
+struct scsi_deed opcodes_report(struct scsi_drive *d, const uint8_t *cdb);
 struct scsi_deed sense_request(struct scsi_drive *d, const uint8_t *cdb);
+struct scsi_deed tray_start_stop(struct scsi_drive *d, const uint8_t *cdb);
+struct scsi_deed tray_prevent_allow(struct scsi_drive *d, const uint8_t *cdb);
 
 /* Of scsi_drive_insert(), _remove(), _request_eject(): the optical drive's events. */
 void optical_inserted(struct scsi_drive *d);

@@ -17,6 +17,8 @@
 #include "base/bytes.h"
 #include "scsi/drive-parts.h"
 
+#define REQUEST_SENSE 0x03
+
 void scsi_drive_init(struct scsi_drive *d, enum medium_kind kind,
                      const struct scsi_identity *identity, bool write_back)
 {
@@ -25,6 +27,7 @@ void scsi_drive_init(struct scsi_drive *d, enum medium_kind kind,
     d->identity = *identity;
     d->write_back = write_back;
     d->block_size = medium_sector(kind);
+    d->units = 1;
     scsi_drive_reset(d);
 }
 
@@ -38,9 +41,7 @@ static void drop_command(struct scsi_drive *d)
 void scsi_drive_reset(struct scsi_drive *d)
 {
     drop_command(d);
-    if (d->locked)
-        d->events |= SCSI_EVENT_UNLOCKED;
-    d->locked = false;
+    drive_lock(d, false);
     d->caching = d->write_back;
     d->protected = false;
     d->sense = (struct scsi_sense_data){0};
@@ -49,9 +50,12 @@ void scsi_drive_reset(struct scsi_drive *d)
 
 void scsi_drive_insert(struct scsi_drive *d, uint64_t size, bool writable)
 {
-    d->loaded = true;
     d->blocks = size / d->block_size;
+    d->loaded = d->blocks > 0;
+    d->ejected = false;
     d->writable = writable && d->kind == MEDIUM_DISK;
+    if (!d->loaded)
+        return;
     if (d->used)
         d->attentions |= DRIVE_ATTENTION_MEDIUM;
     if (d->kind == MEDIUM_CD)
@@ -60,17 +64,13 @@ void scsi_drive_insert(struct scsi_drive *d, uint64_t size, bool writable)
 
 void scsi_drive_remove(struct scsi_drive *d)
 {
-    if (!d->loaded)
-        return;
-    d->loaded = false;
+    if (d->loaded) {
+        drive_unload(d);
+        drive_lock(d, false);
+    }
+    d->ejected = false;
     d->blocks = 0;
     d->writable = false;
-    d->attentions &= ~DRIVE_ATTENTION_MEDIUM;
-    if (d->locked)
-        d->events |= SCSI_EVENT_UNLOCKED;
-    d->locked = false;
-    if (d->kind == MEDIUM_CD)
-        optical_removed(d);
 }
 
 bool scsi_drive_is_loaded(const struct scsi_drive *d)
@@ -155,7 +155,7 @@ struct scsi_deed scsi_drive_execute(struct scsi_drive *d, const uint8_t *cdb, si
     memcpy(d->cdb, cdb, length < sizeof d->cdb ? length : sizeof d->cdb);
     drop_command(d);
     d->used = true;
-    if (d->cdb[0] != OPCODE_REQUEST_SENSE)
+    if (d->cdb[0] != REQUEST_SENSE)
         d->sense = (struct scsi_sense_data){0};
     command = drive_find_command(d, d->cdb[0], d->cdb[1] & 0x1F, &known);
     if (is_barred(d, command, known))

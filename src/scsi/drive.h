@@ -40,7 +40,7 @@ enum scsi_deed_kind {
     SCSI_CHECK,      /* read `length` bytes at `offset` and drop them */
     SCSI_FILL,       /* write the `block_length` bytes at `data` again and again over the range */
     SCSI_ZERO,       /* zero the range (`no_hole`: keep it allocated) */
-    SCSI_TRIM,       /* `range_count` ranges */
+    SCSI_TRIM,       /* `range_count` ranges give up their space, and read as zeros from then on */
     SCSI_FLUSH,      /* everything acknowledged so far to stable storage */
     SCSI_READY,      /* wait until the medium can be read, for the hold of SCSI_WAITING at most */
 };
@@ -63,7 +63,10 @@ struct scsi_deed {
 };
 
 /* What the machine did to the drive itself; for whoever shows it to people. */
-#define SCSI_EVENT_EJECTED  (1u << 0) /* START STOP UNIT with LoEj: the medium is out by now */
+#define SCSI_EVENT_EJECTED                                                                         \
+    (1u << 0) /* START STOP UNIT with LoEj: the medium is out by now, but lies                     \
+                 in the tray until scsi_drive_remove() takes it away */
+#define SCSI_EVENT_LOADED   (1u << 3) /* the same: the machine has pulled the tray in again */
 #define SCSI_EVENT_LOCKED   (1u << 1) /* PREVENT ALLOW MEDIUM REMOVAL */
 #define SCSI_EVENT_UNLOCKED (1u << 2)
 
@@ -100,6 +103,8 @@ struct scsi_drive {
     bool caching;    /* WCE: as configured, unless the machine has switched it off */
     bool protected;  /* SWP: the machine's own wish that nothing be written */
     bool loaded, writable, locked;
+    bool ejected;        /* by the machine: not loaded, but still there to be loaded again */
+    unsigned units;      /* logical units of the target it belongs to: for REPORT LUNS */
     bool used;           /* a command has come since scsi_drive_init() */
     uint8_t needs;       /* COMMAND_* of the command in work */
     uint32_t block_size; /* bytes */
@@ -122,8 +127,9 @@ void scsi_drive_init(struct scsi_drive *d, enum medium_kind kind,
                      const struct scsi_identity *identity, bool write_back);
 
 /* A medium goes in (28/00 is pending then, but for a drive no command was given to yet), comes out
- * by force (3A from now on, and GET EVENT STATUS tells it), or gives way. `writable`: of a disk
- * only. Sizes: whole sectors are rounded down to. */
+ * by force (3A from now on, and GET EVENT STATUS tells it). `writable`: of a disk
+ * only. Sizes: whole sectors are rounded down to; none
+ * is no medium. */
 void scsi_drive_insert(struct scsi_drive *d, uint64_t size, bool writable);
 void scsi_drive_remove(struct scsi_drive *d);
 bool scsi_drive_is_loaded(const struct scsi_drive *d);
