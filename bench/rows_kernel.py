@@ -11,7 +11,7 @@ import sys
 from platterlab.bmc import VirtualBmc
 from platterlab.errors import LabUnavailable
 from platterlab.net import TapNetwork
-from platterlab.platter import Platter, check_built, outside_shares
+from platterlab.platter import Platter, check_built, config_with, outside_shares
 from reader import MIB
 from result import NotMeasured, Peers, Result
 from rig import TOP, Rig, say
@@ -108,7 +108,7 @@ def kernel(runs):
         check_built()
         with Rig() as rig, VirtualBmc(network=TapNetwork(), shares=outside_shares()) as bmc:
             platter = Platter(bmc)
-            platter.install()
+            platter.install(config_with("kernel"))
             platter.start()
             yield measured(rig, bmc, runs)
             platter.stop()

@@ -55,13 +55,19 @@ def bmc() -> Iterator[VirtualBmc]:
         yield booted
 
 
+@pytest.fixture(scope="module", params=platter_parts.EXPORTS)
+def export(request: pytest.FixtureRequest) -> str:
+    """Every way in which the machine can have its USB drive, one after the other."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def platter(bmc: VirtualBmc) -> Iterator[Platter]:
-    """platterd and platter-helper, running in the virtual BMC with one slot for the kernel."""
+def platter(bmc: VirtualBmc, export: str) -> Iterator[Platter]:
+    """platterd and platter-helper, running in the virtual BMC with one slot."""
     with lab():
         platter_parts.check_built()
     programs = Platter(bmc)
-    programs.install()
+    programs.install(platter_parts.config_with(export))
     programs.start()
     yield programs
     programs.stop()

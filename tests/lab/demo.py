@@ -52,7 +52,7 @@ class Demo:
     def __init__(self, bmc: VirtualBmc, machine: VirtualMachine) -> None:
         self._machine = machine
         self.platter = platter.Platter(bmc)
-        self.platter.install()
+        self.platter.install(platter.config_with("usb"))
         self.platter.start()
         bmc.start(_OFFER)
         display = ["-vnc", "127.0.0.1:0,to=99,websocket=on"]

@@ -25,7 +25,7 @@ def programs(bmc: VirtualBmc) -> Iterator[Platter]:
     """Both programs, their slot tied to /dev/nbd0."""
     platter_parts.check_built()
     made = Platter(bmc)
-    made.install(platter_parts.CONFIG + "nbd = nbd0\n")
+    made.install(platter_parts.config_with("kernel") + "nbd = nbd0\n")
     made.start()
     yield made
     made.stop()

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The main job, end to end: a file chosen in a real browser is a USB drive of a real SCSI host, and
-a machine boots from it. Nothing in the path is a stand-in: the page, platterd, platter-helper, the
-kernel's nbd, its mass-storage gadget, usb-storage, sd and sr."""
+a machine boots from it, through either export. Nothing in the path is a stand-in: the page,
+platterd, platter-helper, FunctionFS or the kernel's nbd and mass-storage gadget, usb-storage, sd and
+sr."""
 
 from __future__ import annotations
 
@@ -55,7 +56,12 @@ def test_the_whole_iso_is_read(bmc: VirtualBmc, platter: Platter, kind: str) -> 
     assert platter.status()["state"] == "idle"
 
 
-def test_a_disk_of_5_gib(bmc: VirtualBmc, platter: Platter, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("export", "kind"), [("usb", "disk"), ("usb", "cd"), ("kernel", "disk")], indirect=["export"]
+)
+def test_an_image_of_5_gib(
+    bmc: VirtualBmc, platter: Platter, tmp_path: Path, kind: str
+) -> None:
     image = tmp_path / "large.img"
     size = 5 * GIB
     places = (0, GIB, 4 * GIB - 4096, 4 * GIB + 12345344, size - 8192)
@@ -65,17 +71,18 @@ def test_a_disk_of_5_gib(bmc: VirtualBmc, platter: Platter, tmp_path: Path) -> N
         for at, data in marks.items():
             out.seek(at)
             out.write(data)
-    with Page(platter.url, image, "disk") as page:
-        drive = plugged_in(page, bmc, "disk")
-        bmc.mark_kernel_log("reading the large disk")
+    with Page(platter.url, image, kind) as page:
+        drive = plugged_in(page, bmc, kind)
+        bmc.mark_kernel_log(f"reading the large {kind}")
         assert int(bmc.run(["blockdev", "--getsize64", drive]).out) == size
         for at, data in marks.items():
             assert bmc.read_at(drive, at, len(data)) == data, f"at {at}"
         assert bmc.read_at(drive, 3 * GIB, 65536) == bytes(65536)
-        assert bmc.machine_complaints("reading the large disk") == []
+        assert bmc.machine_complaints(f"reading the large {kind}") == []
         page.disconnect()
 
 
+@pytest.mark.parametrize("export", ["kernel"], indirect=True)
 def test_a_cd_too_large_for_the_kernel_is_refused(
     bmc: VirtualBmc, platter: Platter, tmp_path: Path
 ) -> None:

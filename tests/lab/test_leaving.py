@@ -21,12 +21,11 @@ SESSIONS = 200 if LONG else 20
 
 
 @pytest.fixture(scope="module")
-def platter(bmc: VirtualBmc) -> Iterator[Platter]:
+def platter(bmc: VirtualBmc, export: str) -> Iterator[Platter]:
     """Both programs, without much patience for a page that is lost."""
     platter_parts.check_built()
     made = Platter(bmc)
-    config = platter_parts.CONFIG.replace("restart_grace = 10", "restart_grace = 2")
-    made.install(config + "grace = 2\nkeep = 1\n")
+    made.install(platter_parts.config_with(export, restart_grace=2) + "grace = 2\nkeep = 1\n")
     made.start()
     yield made
     made.stop()

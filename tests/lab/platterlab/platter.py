@@ -26,7 +26,10 @@ _HELPER = BUILD / "src/priv/platter-helper"
 _USER = "990"
 _PORT = 8080
 
-CONFIG = f"""\
+# The exports that are USB drives of the machine.
+EXPORTS = ("usb", "kernel")
+
+_CONFIG = f"""\
 [daemon]
 listen = 0.0.0.0:{_PORT}
 insecure_no_login = yes
@@ -37,12 +40,16 @@ runtime_dir = /run/platter
 socket = /run/platter-helper/helper.sock
 state_dir = /run/platter-helper
 user = {_USER}
-restart_grace = 10
+restart_grace = GRACE
 
 [slot 0]
 name = Virtual drive
-export = kernel
 """
+
+
+def config_with(export: str, restart_grace: int = 10) -> str:
+    """The configuration of both programs, with one slot; keys that are added are that slot's."""
+    return f"{_CONFIG.replace('GRACE', str(restart_grace))}export = {export}\n"
 
 
 def check_built() -> None:
@@ -66,7 +73,7 @@ class Platter:
         self.daemon: Command | None = None
         self.helper: Command | None = None
 
-    def install(self, config: str = CONFIG) -> None:
+    def install(self, config: str) -> None:
         """Puts everything in place. What the build made must not change while the BMC runs."""
         quoted = [shlex.quote(str(path.resolve())) for path in (_DAEMON, _HELPER, PAGE)]
         self._bmc.run(
@@ -119,12 +126,16 @@ class Platter:
         with urllib.request.urlopen(f"{self.url}api/slots", timeout=20) as answer:
             return json.load(answer)["slots"][slot]
 
-    def end(self, slot: int = 0) -> None:
-        """Ends a slot's session at the device's side, if it has one."""
-        url = f"{self.url}api/slots/{slot}/end"
+    def post_end(self, slot: int = 0, force: bool = False) -> None:
+        """Asks for the end of a slot's session at the device's side; HTTPError when refused."""
+        url = f"{self.url}api/slots/{slot}/end{'?force=1' if force else ''}"
         post = urllib.request.Request(url, method="POST", headers={"Origin": self.url.rstrip("/")})
+        urllib.request.urlopen(post, timeout=20).close()
+
+    def end(self, slot: int = 0, force: bool = False) -> None:
+        """The same, if it has one."""
         try:
-            urllib.request.urlopen(post, timeout=20).close()
+            self.post_end(slot, force)
         except urllib.error.HTTPError as refused:
             if refused.code != 409:  # it has none
                 raise
