@@ -68,6 +68,10 @@ PARTS = {
     "away": ("an outage of ten minutes", ["plain"], outages("away", "outlasts", 2400)),
     "takeovers": ("drives that one platterd takes over from another", ["plain"],
                   lambda seed, left: lab("takeovers", "test_takeover.py", "test", seed, 1800)),
+    "usb": ("minutes of outage, killed platterds and changes of media in a USB drive of our own",
+            ["plain"], lambda seed, left: lab("usb", "test_usb_life.py", "test", seed, 3600)),
+    "boots": ("what people boot, on the export usb", ["plain"],
+              lambda seed, left: lab("boots", "test_boot.py", "test", seed, 5400)),
     "sessions": ("200 sessions in a row, watching for what stays behind", ["plain"],
                  lambda seed, left: lab("sessions", "test_leaving.py", "soak", seed, 3600)),
 }
