@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A far end in a process of its own, for where the device is in another network.
 
-usage: far_end_main.py HOST PORT SIZE
+usage: far_end_main.py HOST PORT SIZE SLOT
 
 Says `serving` once the drive is there; SIGINT ends the session.
 """
@@ -29,9 +29,9 @@ class Noise:
 
 
 def main():
-    host, port, size = sys.argv[1:]
+    host, port, size, slot = sys.argv[1:]
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    with FarEnd(int(port), Noise(int(size)), address=host) as page:
+    with FarEnd(int(port), Noise(int(size)), address=host, slot=int(slot)) as page:
         page.wait_state("serving", 60)
         print("serving", flush=True)
         signal.sigwait([signal.SIGINT])
