@@ -17,6 +17,7 @@ from rig import Rig, say
 IMAGE = 192 * MIB
 ROUND_TRIP = 100  # ms
 
+
 def session_once(rig, bmc, delay):
     """One session, from its first byte on, over a line of this round trip."""
     set_delay(bmc, delay)

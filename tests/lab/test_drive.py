@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The main job, end to end: a file chosen in a real browser is a USB drive of a real SCSI host, and
 a machine boots from it, through either export. Nothing in the path is a stand-in: the page,
-platterd, platter-helper, FunctionFS or the kernel's nbd and mass-storage gadget, usb-storage, sd and
-sr."""
+platterd, platter-helper, FunctionFS or the kernel's nbd and mass-storage gadget, usb-storage, sd
+and sr."""
 
 from __future__ import annotations
 

@@ -54,7 +54,8 @@ def line(bmc: VirtualBmc, platter: Platter) -> Iterator[Wan]:
 
 def optical_drive(bmc: VirtualBmc) -> str:
     """The drive that is always there, with a medium or without."""
-    return bmc.run("until d=$(ls -d /sys/block/sr* 2>&1); do sleep 0.1; done; echo ${d##*/}").out.strip()
+    script = "until d=$(ls -d /sys/block/sr* 2>&1); do sleep 0.1; done; echo ${d##*/}"
+    return bmc.run(script).out.strip()
 
 
 @contextmanager

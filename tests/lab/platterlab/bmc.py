@@ -146,10 +146,12 @@ class VirtualBmc:
     def wait_for_disk(self, kind: str = "disk", timeout: float = 60) -> str:
         """The machine's newest drive once it has a medium: "/dev/sda", or "/dev/sr0" for "cd"."""
         pattern = "sr" if kind == "cd" else "sd"
+        # An optical drive without a medium has a size as well: the kernel's guess.
         script = f"""
             while :; do
                 for d in /sys/block/{pattern}*; do
-                    [ "$(cat "$d/size" 2>&1)" -gt 0 ] && echo "/dev/${{d##*/}}" && exit
+                    [ "$(cat "$d/size" 2>&1)" -gt 0 ] && head -c 2048 "/dev/${{d##*/}}" >/dev/null &&
+                        echo "/dev/${{d##*/}}" && exit
                 done 2>/dev/null
                 sleep 0.1
             done"""
