@@ -150,8 +150,9 @@ class VirtualBmc:
         script = f"""
             while :; do
                 for d in /sys/block/{pattern}*; do
-                    [ "$(cat "$d/size" 2>&1)" -gt 0 ] && head -c 2048 "/dev/${{d##*/}}" >/dev/null &&
-                        echo "/dev/${{d##*/}}" && exit
+                    d=/dev/${{d##*/}}
+                    [ "$(cat "/sys/block/${{d#/dev/}}/size" 2>&1)" -gt 0 ] &&
+                        head -c 2048 "$d" >/dev/null && echo "$d" && exit
                 done 2>/dev/null
                 sleep 0.1
             done"""
