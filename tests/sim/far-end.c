@@ -58,6 +58,7 @@ static struct {
     /* The log gives up what it cannot flush for its own sake: the next restart may take that away.
      */
     bool flush_failed;
+    bool any_flush_failed;
     bool *done; /* by version: a write of it was answered well */
     struct line *newest;
     char token[64];
@@ -77,7 +78,7 @@ void far_end_init(const struct far_end_image *image, const struct far_end_chance
     if (!far_end.held || !far_end.stable || !far_end.done)
         abort();
     far_end.newest = NULL;
-    far_end.flush_failed = false;
+    far_end.flush_failed = far_end.any_flush_failed = false;
     far_end.token[0] = '\0';
 }
 
@@ -356,7 +357,7 @@ static void line_submit(struct source *source, struct source_request *r)
     if (changes(r->op) && (r->op != SOURCE_WRITE || was_done(r)))
         ask->error = 0;
     if (r->op == SOURCE_FLUSH && ask->error)
-        far_end.flush_failed = true;
+        far_end.flush_failed = far_end.any_flush_failed = true;
     list_append(&line->asks, &ask->link);
     if (world_chance(300) && !ask->error)
         apply(ask);
@@ -514,6 +515,11 @@ void far_end_cut(bool orderly)
 {
     if (far_end_is_there())
         lose(far_end.newest, orderly);
+}
+
+bool far_end_failed_a_flush(void)
+{
+    return far_end.any_flush_failed;
 }
 
 void far_end_restart(void)

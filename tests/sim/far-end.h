@@ -39,6 +39,8 @@ struct stream *far_end_call(bool other);
 void far_end_cut(bool orderly);
 /* The program at the far end goes with its line and comes back without what was not flushed. */
 void far_end_restart(void);
+/* Whether any flush has had an error so far. */
+bool far_end_failed_a_flush(void);
 /* Nothing comes through the newest line for so long (microseconds); as in source/peer.c, one that
  * is silent for 8 s is lost. */
 void far_end_stall(uint64_t length);

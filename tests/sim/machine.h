@@ -12,9 +12,10 @@
 struct machine_habits {
     uint64_t size; /* of the image, bytes */
     bool writable;
-    unsigned open_max;       /* requests it has open at once */
-    uint64_t limit;          /* an answer must come within so many microseconds */
-    bool (*may_fail)(void);  /* an error is lawful now, though the request is in time */
+    unsigned open_max;           /* requests it has open at once */
+    uint64_t limit;              /* an answer must come within so many microseconds */
+    bool (*may_fail)(void);      /* an error is lawful now, though the request is in time */
+    bool (*may_have_lost)(void); /* the far end could not flush once: a flush may say so */
     bool (*must_fail)(void); /* nobody can answer: what is open and what is asked fails at once */
     unsigned export_fails;   /* per mille, of starts and adoptions */
 };

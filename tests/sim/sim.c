@@ -119,6 +119,7 @@ static void choose_life(void)
         .open_max = 1 + (unsigned)world_random(40),
         .limit = l->slot.grace * (uint64_t)SECOND,
         .may_fail = may_fail,
+        .may_have_lost = far_end_failed_a_flush,
         .must_fail = must_fail,
         .export_fails = l->calm ? 0 : 50,
     };
