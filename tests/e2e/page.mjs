@@ -5,8 +5,8 @@
 //
 // Opens the page, picks the file, chooses what it is (the page's own suggestion without --kind),
 // connects. Prints one JSON line for everything that changes:
-//   {"state":"serving","bytes":1234,"uri":"…"}     state: idle, connecting, opening, attaching,
-//                                              serving, closing; suspended, absent, resuming
+//   {"state":"serving","locked":false,"bytes":1234,"uri":"…"}
+//       state: idle, connecting, opening, attaching, serving, closing; suspended, absent, resuming
 //   {"state":"ended","cause":"device","code":4001,"reason":"…","title":"…","text":"…"}
 //   {"state":"waiting","wrong":"…", and as "ended"}     after a reload, for the file to be chosen again
 //   {"refused":"This is an xz archive, …"}         the page will not connect this file; ends with 3
@@ -80,6 +80,7 @@ function look() {
   };
   return {
     state: app.dataset.state,
+    locked: app.dataset.locked !== undefined,
     bytes: Number(app.dataset.bytes ?? 0),
     cause: app.dataset.cause,
     code: Number(app.dataset.code),
@@ -147,14 +148,22 @@ class Driver {
 
   /** Prints what has changed since the last time. */
   async report(always = false) {
-    const { state, bytes, cause, code, reason, title, text, wrong, uri } = await this.#look();
-    let line = { state, bytes, uri };
+    const { state, locked, bytes, cause, code, reason, title, text, wrong, uri } =
+      await this.#look();
+    let line = { state, locked, bytes, uri };
     if (state === 'ended') line = { state, bytes, cause, code, reason, title, text };
     if (state === 'waiting') line = { state, wrong, code, reason, title, text };
     const key = JSON.stringify(line);
     if (key === this.#last && !always) return;
     this.#last = key;
     print(line);
+  }
+
+  /** Where the page asks first, as of a drive that the machine has locked, the answer is yes. */
+  async #press(selector) {
+    const yes = this.#page.locator('dialog button.main');
+    await this.#page.locator(selector).click({ timeout: this.#options.wait });
+    if ((await yes.count()) > 0) await yes.click({ timeout: this.#options.wait });
   }
 
   /** @returns false when it is time to go */
@@ -167,7 +176,7 @@ class Driver {
         await this.report(true);
         return true;
       case 'disconnect':
-        await this.#page.locator('#disconnect').click({ timeout: this.#options.wait });
+        await this.#press('#disconnect');
         return true;
       case 'retry':
         await this.#page.locator('#retry').click({ timeout: this.#options.wait });
@@ -176,7 +185,7 @@ class Driver {
         await this.#page.locator('#again').setInputFiles(rest.join(' '));
         return true;
       case 'remove':
-        await this.#page.locator('#remove').click({ timeout: this.#options.wait });
+        await this.#press('#remove');
         return true;
       case 'connect':
         await this.connect();

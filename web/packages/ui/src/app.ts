@@ -3,10 +3,11 @@
  * The page. It holds what the person chose and how the session goes, and shows it; the session
  * itself lives in the Worker, one Worker a session.
  *
- * data-state, data-bytes, data-code and data-reason on <platter-app> say the same to programs.
+ * data-state, data-locked, data-bytes, data-code and data-reason on <platter-app> say the same to programs.
  */
 import { inspectImage } from '@platter/nbd-server';
 import { PlatterActivity } from './activity.js';
+import { ask, leaveQuestion } from './ask.js';
 import { mayRest, stayAwake } from './awake.js';
 import {
   type Claim,
@@ -18,7 +19,7 @@ import {
 } from './claim.js';
 import { PlatterDisc } from './disc.js';
 import { h, setText } from './dom.js';
-import { type DriveFacts, PlatterDrive, STATE_WORDS } from './drive.js';
+import { type DriveFacts, describeState, PlatterDrive } from './drive.js';
 import { PlatterDrives } from './drives.js';
 import { describeEnd, describeUntold, type Ending, isUntold } from './endings.js';
 import { formatBytes, formatSpeed } from './format.js';
@@ -31,6 +32,7 @@ import { PlatterWaiting } from './waiting.js';
 
 const POLL_INTERVAL = 3000;
 const SETTLE_TIME = 800;
+const IN_USE = 'The machine is using this drive.';
 
 interface RunningSession {
   worker: Worker;
@@ -75,7 +77,7 @@ class PlatterApp extends HTMLElement {
     this.#drives.onchoose = (slot) => this.#chooseSlot(slot);
     this.#picker.onfile = (file) => void this.#chooseFile(file);
     this.#picker.onconnect = (kind) => this.#connect(kind);
-    this.#drive.ondisconnect = () => this.#say({ type: 'close' });
+    this.#drive.ondisconnect = () => void this.#disconnect();
     this.#drive.onretry = () => this.#say({ type: 'retry' });
     this.#waiting.onfile = (file) => void this.#chooseFile(file);
     this.#waiting.onremove = () => void this.#giveUp();
@@ -241,7 +243,14 @@ class PlatterApp extends HTMLElement {
     const worker = new Worker('worker.js');
     const { name, size } = file;
     const state = back ? 'resuming' : 'connecting';
-    const facts = { uri: '', bytesRead: 0, seconds: 0, outage: undefined, line: undefined };
+    const facts = {
+      locked: false,
+      uri: '',
+      bytesRead: 0,
+      seconds: 0,
+      outage: undefined,
+      line: undefined,
+    };
     this.#session = {
       worker,
       slot,
@@ -261,6 +270,13 @@ class PlatterApp extends HTMLElement {
     this.#drive.focusDisconnect();
   }
 
+  async #disconnect(): Promise<void> {
+    const session = this.#session;
+    if (session?.facts.locked && !(await ask(`${IN_USE} Remove it all the same?`, 'Remove it')))
+      return;
+    if (this.#session === session) this.#say({ type: 'close' });
+  }
+
   #say(message: ToWorker): void {
     this.#session?.worker.postMessage(message);
   }
@@ -272,6 +288,7 @@ class PlatterApp extends HTMLElement {
     switch (message.type) {
       case 'state':
         facts.state = message.state;
+        facts.locked = message.locked;
         facts.uri = message.uri || facts.uri;
         if (message.state === 'serving') session.since ??= performance.now();
         if (message.state !== 'suspended' && message.state !== 'absent') this.#lost(undefined);
@@ -311,6 +328,7 @@ class PlatterApp extends HTMLElement {
     const session = this.#session;
     if (!session) return;
     session.worker.terminate();
+    leaveQuestion();
     mayRest();
     this.#session = undefined;
     this.#ending = describeEnd(end, session.facts.name, location.hostname);
@@ -346,7 +364,8 @@ class PlatterApp extends HTMLElement {
   /** The drive that waited for this page is given up. */
   async #giveUp(): Promise<void> {
     const claim = this.#claim;
-    if (!claim || !confirm(`Take “${claim.name}” out of the machine?`)) return;
+    if (!claim || !(await this.#isSure(`Take “${claim.name}” out of the machine?`))) return;
+    if (this.#claim !== claim) return;
     const end = { cause: 'person' as const, code: 1006, reason: '', opened: true };
     this.#ending = describeEnd(end, claim.name, location.hostname);
     this.#forgetClaim();
@@ -359,9 +378,13 @@ class PlatterApp extends HTMLElement {
     if (!slot?.medium) return;
     const { name } = slot.medium;
     const question = `Take “${name}” out of the machine? The page that served it cannot come back to it then.`;
-    if (!confirm(question)) return;
+    if (!(await this.#isSure(question))) return;
     await removeDrive(slot.slot, slot.medium);
     void this.#poll();
+  }
+
+  #isSure(question: string): Promise<boolean> {
+    return ask(this.#slot()?.locked ? `${IN_USE} ${question}` : question, 'Remove it');
   }
 
   // What is seen -----------------------------------------------------------------------------------
@@ -373,16 +396,17 @@ class PlatterApp extends HTMLElement {
     const waiting = session ? undefined : this.#claim;
     this.dataset.state = session?.facts.state ?? this.#restingState();
     if (session) this.dataset.bytes = String(session.facts.bytesRead);
-    const isLocked = session !== undefined || waiting !== undefined;
-    this.#drives.update(this.#slots, this.#chosenSlot, isLocked);
+    const isBusy = session !== undefined || waiting !== undefined;
+    this.toggleAttribute('data-locked', session?.facts.locked === true);
+    this.#drives.update(this.#slots, this.#chosenSlot, isBusy);
     setText(this.#status, this.#statusWords(session, slot));
-    this.#picker.hidden = session !== undefined || waiting !== undefined;
+    this.#picker.hidden = isBusy;
     this.#drive.hidden = session === undefined;
     this.#waiting.hidden = waiting === undefined;
-    this.#remove.hidden = session !== undefined || waiting !== undefined || !slot || !isKept(slot);
+    this.#remove.hidden = isBusy || !slot || !isKept(slot);
     if (session) this.#drive.update(session.facts, session.samples);
     else if (waiting) this.#waiting.update(waiting, this.#wrong);
-    else this.#picker.update(this.#choice, isFree && !this.#unreachable);
+    else this.#picker.update(this.#choice, slot?.kind, isFree && !this.#unreachable);
     this.#showNotice(session === undefined, slot, isFree);
     document.title = this.#title(session);
   }
@@ -393,7 +417,7 @@ class PlatterApp extends HTMLElement {
   }
 
   #statusWords(session: RunningSession | undefined, slot: Slot | undefined): string {
-    if (session) return STATE_WORDS[session.facts.state];
+    if (session) return describeState(session.facts);
     if (this.#claim) return 'The drive waits for its file';
     if (this.#unreachable) return 'No answer from the device';
     if (!slot) return this.#slots.length > 0 ? '' : 'Looking for the drive…';
@@ -426,10 +450,10 @@ class PlatterApp extends HTMLElement {
     if (session?.facts.state === 'serving') {
       const { facts, samples } = session;
       const speed = samples.speed();
-      const now = speed < 1 ? STATE_WORDS.serving : formatSpeed(speed);
+      const now = speed < 1 ? describeState(facts) : formatSpeed(speed);
       return `● ${now} · ${formatBytes(facts.bytesRead)} read · Platter`;
     }
-    if (session) return `○ ${STATE_WORDS[session.facts.state]} · Platter`;
+    if (session) return `○ ${describeState(session.facts)} · Platter`;
     if (this.#claim) return `○ “${this.#claim.name}” waits for its file · Platter`;
     return this.#ending ? `${this.#ending.title} · Platter` : 'Platter';
   }

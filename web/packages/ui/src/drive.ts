@@ -8,7 +8,7 @@ import { describeNext, describeWait } from './outage.js';
 import type { Samples } from './samples.js';
 import type { LineFacts } from './slots.js';
 
-export const STATE_WORDS: Record<SessionState, string> = {
+const STATE_WORDS: Record<SessionState, string> = {
   connecting: 'Connecting…',
   opening: 'Opening the image…',
   attaching: 'Putting it in the drive…',
@@ -19,11 +19,17 @@ export const STATE_WORDS: Record<SessionState, string> = {
   resuming: 'Connected again; the device compares the image…',
 };
 
+export function describeState({ state, locked }: Pick<DriveFacts, 'state' | 'locked'>): string {
+  return locked && state === 'serving' ? 'The machine uses the drive (locked)' : STATE_WORDS[state];
+}
+
 export interface DriveFacts {
   name: string;
   size: number;
   kind: Kind;
   state: SessionState;
+  /** The machine has locked it. */
+  locked: boolean;
   uri: string;
   bytesRead: number;
   seconds: number;

@@ -37,7 +37,8 @@ export type ToWorker =
   | { type: 'close' };
 
 export type FromWorker =
-  | { type: 'state'; state: SessionState; uri: string }
+  /** `locked`: the machine has locked the drive, as far as is known. */
+  | { type: 'state'; state: SessionState; uri: string; locked: boolean }
   /** The drive is in the machine, or on its way, and the device keeps it: what to come back with. */
   | { type: 'ticket'; ticket: Ticket }
   /** The line is lost; told again and again until it is back. */

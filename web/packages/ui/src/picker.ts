@@ -14,6 +14,7 @@ export class PlatterPicker extends HTMLElement {
   onfile: (file: File) => void = () => {};
   onconnect: (kind: Kind) => void = () => {};
   #choice: Choice | undefined;
+  #only: Kind | undefined;
 
   readonly #title = h('h1', {}, '');
   readonly #facts = h('p', { class: 'facts' });
@@ -21,10 +22,11 @@ export class PlatterPicker extends HTMLElement {
   readonly #refusal = h('p', { class: 'notice bad', role: 'alert' });
   readonly #disk = this.#kindInput('disk');
   readonly #cd = this.#kindInput('cd');
+  readonly #legend = h('legend');
   readonly #kinds = h(
     'fieldset',
     { class: 'kinds' },
-    h('legend', {}, 'The machine sees it as a'),
+    this.#legend,
     h(
       'div',
       { class: 'segments' },
@@ -50,16 +52,24 @@ export class PlatterPicker extends HTMLElement {
       h('div', { class: 'actions' }, this.#connect, this.#input, this.#choose, this.#hint),
     );
     this.append(this.#title, this.#facts, this.#note, this.#refusal, form);
-    this.update(undefined, false);
+    this.update(undefined, undefined, false);
   }
 
-  /** @param ready whether a session could begin now */
-  update(choice: Choice | undefined, ready: boolean): void {
-    if (choice !== this.#choice) {
-      this.#disk.checked = choice?.verdict.suggestion === 'disk';
-      this.#cd.checked = choice?.verdict.suggestion === 'cd';
+  /**
+   * @param only the one kind that the drive takes, if it does not take both
+   * @param ready whether a session could begin now
+   */
+  update(choice: Choice | undefined, only: Kind | undefined, ready: boolean): void {
+    if (choice !== this.#choice || only !== this.#only) {
+      const kind = only ?? choice?.verdict.suggestion;
+      this.#disk.checked = kind === 'disk';
+      this.#cd.checked = kind === 'cd';
+      this.#disk.disabled = only === 'cd';
+      this.#cd.disabled = only === 'disk';
     }
     this.#choice = choice;
+    this.#only = only;
+    setText(this.#legend, only ? ONLY[only] : 'The machine sees it as a');
     const verdict = choice?.verdict;
     setText(this.#title, choice?.file.name ?? 'Choose an image for the machine');
     setText(this.#facts, choice ? facts(choice) : EXPLANATION);
@@ -97,6 +107,8 @@ export class PlatterPicker extends HTMLElement {
     this.onconnect(this.#cd.checked ? 'cd' : 'disk');
   }
 }
+
+const ONLY: Record<Kind, string> = { cd: 'This drive takes CDs', disk: 'This drive takes disks' };
 
 const EXPLANATION =
   'A CD or disk image from this computer. The machine gets it as a USB drive, and only what it reads travels.';

@@ -63,6 +63,7 @@ export class Session {
   #asking: AbortController | undefined;
   #faults = 0;
   #state: SessionState = 'connecting';
+  #locked = false;
   /** Why the device is about to end it: the whole sentence, where its goodbye has room for a part. */
   #deviceReason = '';
   #over = false;
@@ -208,6 +209,7 @@ export class Session {
     if (!word) return;
     if (word.ticket) this.#ticket = word.ticket;
     if (this.#connection && this.#ticket) this.#connection.isWatched = true;
+    this.#locked = word.locked;
     if (word.reason) this.#deviceReason = word.reason;
     if (word.state === 'attaching' || word.state === 'serving') this.#isInNow(word.state);
     // While a session is taken up again, 'opening' and the like are steps on that way.
@@ -227,7 +229,7 @@ export class Session {
 
   #setState(state: SessionState, uri: string): void {
     this.#state = state;
-    this.#tell({ type: 'state', state, uri });
+    this.#tell({ type: 'state', state, uri, locked: this.#locked });
   }
 
   // What is told -----------------------------------------------------------------------------------

@@ -8,6 +8,10 @@ export interface Slot {
   name: string;
   /** How the drive reaches the machine: "usb", "kernel", "unix". */
   export: string;
+  /** The only kind of image that it takes; undefined: either. */
+  kind: Kind | undefined;
+  /** The machine has locked it. */
+  locked: boolean;
   /** "idle" when it is free. */
   state: string;
   medium: Medium | null;
@@ -50,6 +54,8 @@ export function parseSlots(answer: unknown): Slot[] {
         slot: entry.slot,
         name: String(entry.name || `Drive ${entry.slot}`),
         export: String(entry.export ?? ''),
+        kind: entry.drive === 'cd' || entry.drive === 'disk' ? entry.drive : undefined,
+        locked: entry.locked === true,
         state: entry.state,
         medium: isMedium
           ? { name: medium.name, kind: medium.kind === 'cd' ? 'cd' : 'disk', size: medium.size }
@@ -81,7 +87,7 @@ export async function fetchSlots(signal?: AbortSignal): Promise<Slot[]> {
 }
 
 /**
- * Takes a kept drive out of the machine, from the device's side.
+ * Takes a kept drive out of the machine, locked or not, from the device's side.
  * @param medium what is in it: when it is something else by now, that stays
  * @returns false when the device does not answer
  */
@@ -93,7 +99,7 @@ export async function removeDrive(
   try {
     const now = (await fetchSlots(signal)).find((one) => one.slot === slot)?.medium;
     if (!now || !isSame(medium, now)) return true;
-    const answer = await fetch(`api/slots/${slot}/end`, { method: 'POST', signal });
+    const answer = await fetch(`api/slots/${slot}/end?force=1`, { method: 'POST', signal });
     return answer.ok || answer.status === 409; // 409: it has ended by itself
   } catch {
     return false;

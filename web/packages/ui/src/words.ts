@@ -6,6 +6,8 @@ export interface Word {
   state: SessionState;
   uri: string;
   reason: string;
+  /** The machine has locked the drive. */
+  locked: boolean;
   ticket?: Ticket;
 }
 
@@ -30,11 +32,12 @@ export function parseWord(text: string): Word | undefined {
   const name = said?.state;
   const state = typeof name === 'string' && Object.hasOwn(STATES, name) ? STATES[name] : undefined;
   if (!said || !state) return undefined;
-  const { uri, reason, token, grace, keep } = said;
+  const { uri, reason, locked, token, grace, keep } = said;
   const word: Word = {
     state,
     uri: typeof uri === 'string' ? uri : '',
     reason: typeof reason === 'string' ? reason : '',
+    locked: locked === true,
   };
   if (typeof token === 'string' && /^[0-9a-f]{32}$/.test(token) && isTime(grace) && isTime(keep)) {
     word.ticket = { token, grace, keep };

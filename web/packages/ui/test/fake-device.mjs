@@ -212,7 +212,7 @@ class Reader {
  * What it returns may be changed at any time: `slots` is what /api/slots tells; `answering`: false
  * hangs up on everything, 'never' leaves everything without an answer; `ticket`: what sessions are given to
  * come back with, null for a device that keeps no drives; `turnAway`: [code, reason] for whoever comes
- * back. `sessions` holds every connection so far: {socket, reader, kind, name, query, texts, closed}.
+ * back. `sessions` holds every connection so far: {socket, reader, kind, name, query, texts, closed, lock()}.
  */
 export async function startDevice(port, { rate = 8e6, steps = 150 } = {}) {
   const device = {
@@ -239,7 +239,10 @@ export async function startDevice(port, { rate = 8e6, steps = 150 } = {}) {
 }
 
 export function newSlot(slot, name) {
-  return { slot, name, export: 'unix', state: 'idle', uri: '', reason: '', medium: null };
+  return {
+    ...{ slot, name, export: 'unix', drive: 'auto', state: 'idle', uri: '', reason: '' },
+    ...{ medium: null, locked: false },
+  };
 }
 
 /** What the device knows of a slot beside what it tells: {token, session, offset, clock}. */
@@ -256,6 +259,10 @@ async function answer(device, request, response) {
   if (end && request.method === 'POST') {
     const slot = device.slots.find(({ slot }) => slot === Number(end[1]));
     device.ended.push(slot.slot);
+    if (slot.locked && !request.url.endsWith('?force=1')) {
+      response.writeHead(409, headers);
+      return response.end('The machine is using this drive.');
+    }
     response.writeHead(slot.state === 'idle' ? 409 : 204, headers);
     drives.get(slot)?.session.socket.close(1000, 'The drive was removed.');
     empty(slot);
@@ -308,7 +315,12 @@ function serve(device, slot, socket, query) {
   clearTimeout(drive.clock);
   drive.session?.socket.cut();
   drive.session = session;
-  const say = (word) => socket.text({ state: slot.state, uri: '', ...word });
+  const locked = () => (slot.locked ? { locked: true } : {});
+  const say = (word) => socket.text({ state: slot.state, uri: '', ...locked(), ...word });
+  session.lock = (isLocked) => {
+    slot.locked = isLocked;
+    say();
+  };
   say(device.ticket ? { token, ...device.ticket } : {});
   const heart = setInterval(say, 2000);
   socket.ontext = (text) => session.texts.push(text);
@@ -350,7 +362,7 @@ function keep(device, slot) {
 function empty(slot) {
   clearTimeout(drives.get(slot)?.clock);
   drives.delete(slot);
-  Object.assign(slot, { state: 'idle', medium: null });
+  Object.assign(slot, { state: 'idle', medium: null, locked: false });
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

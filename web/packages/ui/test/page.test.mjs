@@ -77,6 +77,7 @@ const bytesRead = (least) =>
   );
 const pick = (path) => page.locator('#file').setInputFiles(path);
 const connect = () => page.getByRole('button', { name: 'Connect', exact: true }).click(WAIT);
+const answer = (name) => page.locator('dialog').getByRole('button', { name }).click(WAIT);
 const notice = () => page.locator('div.notice').textContent(WAIT);
 
 async function open() {
@@ -107,6 +108,26 @@ describe('choosing', () => {
     await connect();
     await state('serving');
     expect(device.sessions[0]).toMatchObject({ name: 'größe 100%.iso', kind: 'disk' });
+  });
+
+  test('a drive of one kind takes no other', async () => {
+    device.slots = [
+      { ...newSlot(0, 'Disks'), drive: 'disk' },
+      { ...newSlot(1, 'CDs'), drive: 'cd' },
+    ];
+    const path = await image('x.img');
+    await page.goto(`http://127.0.0.1:${device.port}/`);
+    await pick(path);
+    await page.getByText('This drive takes disks').waitFor(WAIT);
+    const [cd, disk] = ['CD', 'Disk'].map((name) => page.getByRole('radio', { name, exact: true }));
+    expect([await disk.isChecked(), await disk.isEnabled()]).toEqual([true, true]);
+    expect(await cd.isEnabled()).toBe(false);
+    await page.getByRole('radio', { name: 'CDs' }).check({ force: true, ...WAIT });
+    await page.getByText('This drive takes CDs').waitFor(WAIT);
+    expect([await cd.isChecked(), await disk.isEnabled()]).toEqual([true, false]);
+    await connect();
+    await state('serving');
+    expect(device.sessions[0]).toMatchObject({ kind: 'cd', name: 'x.img' });
   });
 
   test('a compressed image is refused in one sentence, and never connected', async () => {
@@ -283,8 +304,8 @@ describe('a line that is lost', () => {
     await state('ended');
     await page.getByText('keeps the drive for another 1 h').waitFor(WAIT);
     device.answering = true;
-    page.once('dialog', (dialog) => dialog.accept());
     await page.getByRole('button', { name: 'Remove it…' }).click(WAIT);
+    await answer('Remove it');
     await expect.poll(() => device.slots[0].state, WAIT).toBe('idle');
     await connect();
     await state('serving');
@@ -310,6 +331,58 @@ describe('a line that is lost', () => {
     device.answering = true;
     await state('ended');
     expect(await notice()).toContain('The file changed on disk');
+    await expect.poll(() => device.slots[0].state, WAIT).toBe('idle');
+  });
+});
+
+describe('a drive that the machine has locked', () => {
+  const disconnect = () => page.getByRole('button', { name: 'Disconnect' }).click(WAIT);
+  beforeEach(async () => {
+    await serve(await image('x.img'));
+    device.sessions[0].lock(true);
+    await page.getByText('The machine uses the drive (locked)').waitFor(WAIT);
+  });
+
+  test('is taken out only when the person is sure', async () => {
+    await disconnect();
+    const question = page.getByText('The machine is using this drive. Remove it all the same?');
+    await question.waitFor(WAIT);
+    await page.keyboard.press('Escape');
+    await question.waitFor({ state: 'detached', ...WAIT });
+    await page.locator('#disconnect:focus').waitFor(WAIT);
+    await disconnect();
+    await answer('Keep it');
+    expect(device.sessions[0].closed).toBe(null);
+    await disconnect();
+    await answer('Remove it');
+    await state('ended');
+    expect(device.sessions[0].closed).toMatchObject({ code: 1000 });
+  });
+
+  test('is not asked about once the machine lets go', async () => {
+    device.sessions[0].lock(false);
+    await page.getByText('In the drive').waitFor(WAIT);
+    await disconnect();
+    await state('ended');
+  });
+
+  test('the question goes when the machine ejects it meanwhile', async () => {
+    await disconnect();
+    await page.locator('dialog').waitFor(WAIT);
+    device.sessions[0].socket.close(4001, 'The machine ejected the drive.');
+    await state('ended');
+    expect(await page.locator('dialog').count()).toBe(0);
+    expect(await notice()).toContain('The machine ejected the drive.');
+  });
+
+  test('is taken out while the line is lost, when the person is sure', async () => {
+    device.answering = 'never';
+    device.sessions[0].socket.cut();
+    await state('suspended');
+    device.answering = true;
+    await disconnect();
+    await answer('Remove it');
+    await state('ended');
     await expect.poll(() => device.slots[0].state, WAIT).toBe('idle');
   });
 });
@@ -368,8 +441,8 @@ describe('a page that is loaded anew', () => {
 
   test('the drive can be given up', async () => {
     await reload(await image('x.img'));
-    page.once('dialog', (dialog) => dialog.accept());
     await page.getByRole('button', { name: 'Remove the drive' }).click();
+    await answer('Remove it');
     await page.getByText('Drive 1 is empty').waitFor(WAIT);
     expect(await notice()).toContain('The drive is out of the machine');
     expect(device.ended).toEqual([0]);
@@ -445,11 +518,14 @@ describe('the drives', () => {
     await page.goto(`http://127.0.0.1:${device.port}/`);
     await page.getByText('“other.iso” waits in it for its page').waitFor(WAIT);
     const remove = page.getByRole('button', { name: 'Remove it…' });
-    page.once('dialog', (dialog) => dialog.dismiss());
     await remove.click();
+    await answer('Keep it');
     expect(device.ended).toEqual([]);
-    page.once('dialog', (dialog) => dialog.accept());
+    device.slots[0].locked = true;
+    await page.waitForResponse('**/api/slots');
     await remove.click();
+    await page.getByText('The machine is using this drive. Take “other.iso” out').waitFor(WAIT);
+    await answer('Remove it');
     await page.getByText('Drive 1 is empty').waitFor(WAIT);
     expect(await remove.isVisible()).toBe(false);
   });

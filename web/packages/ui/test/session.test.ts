@@ -125,8 +125,19 @@ describe('a session', () => {
       type: 'state',
       state: 'serving',
       uri: 'nbd+unix:///x',
+      locked: false,
     });
     expect(told.at(-1)).toMatchObject({ progress: { bytesRead: 512, cells: [480] } });
+  });
+
+  test('a locked drive is told of, and taken to be locked while the line is lost', async () => {
+    const { socket } = await kept();
+    const locks = () =>
+      told.flatMap((message) => (message.type === 'state' ? [message.locked] : []));
+    socket.hear(word('serving', { locked: true }));
+    socket.gone(1006);
+    expect(states().at(-1)).toBe('suspended');
+    expect(locks().slice(-3)).toEqual([false, true, true]);
   });
 
   test('passes over words it does not know', async () => {

@@ -116,14 +116,24 @@ describe("the device's words", () => {
       state: 'serving',
       uri: 'nbd:x',
       reason: '',
+      locked: false,
     });
     expect(parseWord('{"state":"returning"}')?.state).toBe('resuming');
+    const isLocked = (locked: unknown) =>
+      parseWord(JSON.stringify({ state: 'serving', locked }))?.locked;
+    expect([true, false, 1, 'true', null].map(isLocked)).toEqual([
+      true,
+      false,
+      false,
+      false,
+      false,
+    ]);
     const ticket = { token, grace: 25, keep: 0 };
     expect(parseWord(JSON.stringify({ state: 'opening', ...ticket }))?.ticket).toEqual(ticket);
     const bad = [{ token: 7 }, { token: '../../x' }, { grace: -1 }, { keep: '1' }, { keep: 1e9 }];
     for (const wrong of bad) {
       const word = parseWord(JSON.stringify({ state: 'opening', ...ticket, ...wrong }));
-      expect(word).toEqual({ state: 'opening', uri: '', reason: '' });
+      expect(word).toEqual({ state: 'opening', uri: '', reason: '', locked: false });
     }
     for (const noise of ['', '[', 'null', '1', '{}', '{"state":"constructor"}', '{"state":1}']) {
       expect(parseWord(noise)).toBeUndefined();
@@ -287,12 +297,15 @@ describe("the device's slots", () => {
   test('what is well-formed is kept', () => {
     const medium = { name: 'x.iso', kind: 'cd', size: 5, read_only: true };
     const waiting = { grace_left: 0, keep_left: 7 };
-    const nothing = { waiting: undefined, line: undefined };
+    const nothing = { kind: undefined, locked: false, waiting: undefined, line: undefined };
     const counters = { round_trip: 20_000, line_rate: 1e6, hits: 3, misses: 1 };
     const slots = [
-      { slot: 0, name: 'Drive 1', export: 'kernel', state: 'serving', medium, counters, waiting },
-      { slot: 1, name: '', state: 'idle', medium: null },
-      { slot: 2, state: 'idle', medium: { name: 7 } },
+      {
+        ...{ slot: 0, name: 'Drive 1', export: 'usb', drive: 'cd', locked: true },
+        ...{ state: 'serving', medium, counters, waiting },
+      },
+      { slot: 1, name: '', state: 'idle', drive: 'auto', locked: 1, medium: null },
+      { slot: 2, state: 'idle', drive: 'tape', medium: { name: 7 } },
       { slot: '3', state: 'idle' },
       null,
     ];
@@ -300,7 +313,9 @@ describe("the device's slots", () => {
       {
         slot: 0,
         name: 'Drive 1',
-        export: 'kernel',
+        export: 'usb',
+        kind: 'cd',
+        locked: true,
         state: 'serving',
         medium: { name: 'x.iso', kind: 'cd', size: 5 },
         waiting: { grace: 0, keep: 7 },
