@@ -10,6 +10,7 @@
 
 #define PAGE_ERROR_RECOVERY 0x01
 #define PAGE_POWER          0x1A
+#define PAGE_EXCEPTIONS     0x1C
 #define PAGE_TIMEOUT        0x1D
 #define PAGE_CAPABILITIES   0x2A
 
@@ -44,24 +45,13 @@ static const struct scsi_command rows[] = {
 
 const struct scsi_commands optical_commands = {rows, sizeof rows / sizeof rows[0]};
 
-static void put_header(uint8_t *page, uint8_t code, uint8_t length)
+/*
+ * Error recovery (MMC-6 7.2): whatever is wrong with a read, all means against it have been tried.
+ * Power condition (SPC-3 7.4.12): it is always active. There is nothing to say and nothing to set.
+ */
+static void fill_nothing(const struct scsi_drive *d, uint8_t *page, bool changeable)
 {
-    page[0] = code;
-    page[1] = length - 2;
-}
-
-/* MMC-6 7.2: whatever error there is, all means against it have been tried; nothing to set. */
-static void fill_error_recovery(const struct scsi_drive *d, uint8_t *page, bool changeable)
-{
-    (void)d, (void)changeable;
-    put_header(page, PAGE_ERROR_RECOVERY, 12);
-}
-
-/* SPC-4 7.5.13: it is always active. */
-static void fill_power(const struct scsi_drive *d, uint8_t *page, bool changeable)
-{
-    (void)d, (void)changeable;
-    put_header(page, PAGE_POWER, 12);
+    (void)d, (void)page, (void)changeable;
 }
 
 /* MMC-6 7.6. The least a host should wait for an answer: what Linux grants, which an outage of the
@@ -69,7 +59,6 @@ static void fill_power(const struct scsi_drive *d, uint8_t *page, bool changeabl
 static void fill_timeout(const struct scsi_drive *d, uint8_t *page, bool changeable)
 {
     (void)d;
-    put_header(page, PAGE_TIMEOUT, 10);
     if (!changeable)
         page[7] = page[9] = 30; /* seconds, of either group of commands */
 }
@@ -79,7 +68,6 @@ static void fill_capabilities(const struct scsi_drive *d, uint8_t *page, bool ch
 {
     uint16_t speed = optical_speed(d);
 
-    put_header(page, PAGE_CAPABILITIES, 32);
     if (changeable)
         return;
     page[2] = 0x0B; /* reads CD-R, CD-RW (Multi-Read) and DVD-ROM; writes nothing */
@@ -90,9 +78,8 @@ static void fill_capabilities(const struct scsi_drive *d, uint8_t *page, bool ch
 }
 
 static const struct scsi_page pages[] = {
-    {PAGE_ERROR_RECOVERY, 12, fill_error_recovery, NULL},
-    {PAGE_POWER, 12, fill_power, NULL},
-    {PAGE_TIMEOUT, 10, fill_timeout, NULL},
+    {PAGE_ERROR_RECOVERY, 12, fill_nothing, NULL},     {PAGE_POWER, 12, fill_nothing, NULL},
+    {PAGE_EXCEPTIONS, 12, mode_fill_exceptions, NULL}, {PAGE_TIMEOUT, 10, fill_timeout, NULL},
     {PAGE_CAPABILITIES, 32, fill_capabilities, NULL},
 };
 
