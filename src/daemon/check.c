@@ -28,12 +28,14 @@ struct check {
     FILE *out;
 };
 
-/* What a kernel export stands on. */
-struct kernel_side {
-    bool drivers;
+/* What the exports that make USB drives stand on. */
+struct usb_side {
+    bool usb_drivers;    /* for export = usb */
+    bool kernel_drivers; /* for export = kernel */
     bool helper;
     unsigned controllers;
     unsigned free_controllers;
+    unsigned devices; /* of the slots so far: each needs a controller */
 };
 
 __attribute__((format(printf, 3, 4))) static bool say(const struct check *c, bool good,
@@ -100,26 +102,31 @@ static void check_listen(const struct check *c, const struct config_listen *at)
             at->host, right, at->port, strerror(-r));
 }
 
-/* `wanted_by`: what it is for, in the line's own words. */
+/* `use`: what it is for, in the line's own words; `instead`: an export that does without. */
 static bool check_driver(const struct check *c, const char *module, const char *option,
-                         const char *wanted_by)
+                         const char *use, const char *instead)
 {
     switch (driver_find(c->root, c->release, module)) {
     case DRIVER_THERE:
-        return say(c, true, "%s (%s)", module, wanted_by);
+        return say(c, true, "%s (%s)", module, use);
     case DRIVER_LOADABLE:
         return say(c, true, "%s (%s): not loaded; platter-helper does it (modprobe %s%s)", module,
-                   wanted_by, module, option);
+                   use, module, option);
     case DRIVER_MISSING:
         break;
     }
     return say(c, false,
                "%s (%s): the kernel %s has no such driver; install its modules package or build "
-               "it, or use export = unix",
-               module, wanted_by, c->release);
+               "it, or use export = %s",
+               module, use, c->release, instead);
 }
 
-static void check_controllers(const struct check *c, struct kernel_side *side)
+static bool is_ours(const struct probe_controller *controller)
+{
+    return strncmp(controller->gadget, "platter-", strlen("platter-")) == 0;
+}
+
+static void check_controllers(const struct check *c, struct usb_side *side)
 {
     struct probe_controller found;
 
@@ -128,7 +135,7 @@ static void check_controllers(const struct check *c, struct kernel_side *side)
         if (found.gadget[0] == '\0') {
             side->free_controllers++;
             say(c, true, "USB device controller %s: free, link %s", found.name, found.state);
-        } else if (strncmp(found.gadget, "platter-", strlen("platter-")) == 0) {
+        } else if (is_ours(&found)) {
             side->free_controllers++;
             say(c, true, "USB device controller %s: carries Platter's own %s, link %s", found.name,
                 found.gadget, found.state);
@@ -169,52 +176,110 @@ static bool check_helper(const struct check *c)
                strerror(errno));
 }
 
-static void check_kernel_side(const struct check *c, struct kernel_side *side)
+static bool has_export(const struct config_slot *slot, const char *name)
 {
-    bool nbd = check_driver(c, "nbd", " max_part=0", "the block device");
-    bool composite = check_driver(c, "libcomposite", "", "USB gadgets");
-    bool storage = check_driver(c, "usb_f_mass_storage", "", "the USB drive");
-
-    side->drivers = nbd && composite && storage;
-    /* Not needed yet, so it decides nothing. */
-    check_driver(c, "usb_f_fs", "", "FunctionFS, which no export uses yet");
-    check_controllers(c, side);
-    side->helper = check_helper(c);
+    return strcmp(slot->export_name, name) == 0;
 }
 
-static bool check_slot(const struct check *c, size_t n, bool runtime,
-                       const struct kernel_side *side, unsigned *kernel_slots)
-{
-    const struct config_slot *slot = &c->config->slots[n];
-
-    if (strcmp(slot->export_name, "unix") == 0)
-        return runtime ? say(c, true, "slot %zu, %s: nbd+unix:///?socket=%s", n, slot->name,
-                             slot->socket_path)
-                       : say(c, false, "slot %zu, %s: needs the runtime directory", n, slot->name);
-    if (!side->drivers || !side->helper)
-        return say(c, false, "slot %zu, %s: needs what is missing above", n, slot->name);
-    if (++*kernel_slots > side->free_controllers)
-        return say(c, false,
-                   "slot %zu, %s: needs a USB device controller of its own, and %u of %u are left "
-                   "for Platter",
-                   n, slot->name, side->free_controllers, side->controllers);
-    return say(c, true, "slot %zu, %s: a USB drive", n, slot->name);
-}
-
-static bool wants_kernel(const struct config *config)
+static bool wants(const struct config *config, const char *export)
 {
     for (size_t i = 0; i < config->slot_count; i++) {
-        if (strcmp(config->slots[i].export_name, "kernel") == 0)
+        if (has_export(&config->slots[i], export))
             return true;
     }
     return false;
 }
 
+static void check_usb_side(const struct check *c, struct usb_side *side)
+{
+    bool usb = wants(c->config, "usb"), kernel = wants(c->config, "kernel");
+    bool composite;
+
+    if (!usb && !kernel)
+        return;
+    composite = check_driver(c, "libcomposite", "", "USB gadgets", "unix");
+    side->usb_drivers = side->kernel_drivers = composite;
+    if (usb && !check_driver(c, "usb_f_fs", "", "FunctionFS, for export = usb", "kernel"))
+        side->usb_drivers = false;
+    if (kernel &&
+        !check_driver(c, "nbd", " max_part=0", "block devices, for export = kernel", "usb"))
+        side->kernel_drivers = false;
+    if (kernel &&
+        !check_driver(c, "usb_f_mass_storage", "", "USB drives, for export = kernel", "usb"))
+        side->kernel_drivers = false;
+    check_controllers(c, side);
+    side->helper = check_helper(c);
+}
+
+/* Whether the controller that a slot names can be its own: 1, 0, or -ENODEV when there is none. */
+static int named_controller(const struct check *c, const char *name)
+{
+    struct probe_controller found;
+
+    for (unsigned i = 0; probe_controller(c->root, i, &found) == 0; i++) {
+        if (strcmp(found.name, name) == 0)
+            return found.gadget[0] == '\0' || is_ours(&found);
+    }
+    return -ENODEV;
+}
+
+/* Why there is no USB device controller for this slot, with the line said; or true. */
+static bool check_controller(const struct check *c, unsigned n, struct usb_side *side)
+{
+    const struct config_slot *slot = &c->config->slots[n];
+    int named = 1;
+
+    if (has_export(slot, "usb") && config_usb_first(c->config, n) != n)
+        return true; /* its USB device has been counted */
+    if (strcmp(slot->udc, "auto") != 0)
+        named = named_controller(c, slot->udc);
+    if (named < 0)
+        return say(c, false,
+                   "slot %u, %s: there is no USB device controller %s; say udc = auto, or a name "
+                   "from above",
+                   n, slot->name, slot->udc);
+    if (named == 0)
+        return say(c, false,
+                   "slot %u, %s: its USB device controller %s is in use by another gadget; remove "
+                   "that, or say udc = auto",
+                   n, slot->name, slot->udc);
+    if (++side->devices > side->free_controllers)
+        return say(c, false,
+                   "slot %u, %s: needs a USB device controller of its own, and %u of %u are left "
+                   "for Platter; drives with export = usb can share one (usb_device)",
+                   n, slot->name, side->free_controllers, side->controllers);
+    return true;
+}
+
+static bool check_slot(const struct check *c, unsigned n, bool runtime, struct usb_side *side)
+{
+    const struct config_slot *slot = &c->config->slots[n];
+    const char *because = "";
+    bool usb = has_export(slot, "usb");
+    unsigned first = usb ? config_usb_first(c->config, n) : n;
+
+    if (has_export(slot, "unix"))
+        return runtime ? say(c, true, "slot %u, %s: nbd+unix:///?socket=%s", n, slot->name,
+                             slot->socket_path)
+                       : say(c, false, "slot %u, %s: needs the runtime directory", n, slot->name);
+    if (!(usb ? side->usb_drivers : side->kernel_drivers) || !side->helper)
+        return say(c, false, "slot %u, %s: needs what is missing above", n, slot->name);
+    if (!check_controller(c, n, side))
+        return false;
+    if (slot->export_auto)
+        because =
+            usb ? " (auto: the kernel has FunctionFS)" : " (auto: the kernel has no FunctionFS)";
+    if (first != n)
+        return say(c, true, "slot %u, %s: a drive of the USB device of slot %u, export %s%s", n,
+                   slot->name, first, slot->export_name, because);
+    return say(c, true, "slot %u, %s: a USB drive, export %s%s", n, slot->name, slot->export_name,
+               because);
+}
+
 int check_report(const struct config *config, const char *root, const char *release, FILE *out)
 {
     struct check c = {.config = config, .root = root, .release = release, .out = out};
-    struct kernel_side side = {0};
-    unsigned kernel_slots = 0;
+    struct usb_side side = {0};
     bool all = true;
     bool runtime;
 
@@ -224,10 +289,9 @@ int check_report(const struct config *config, const char *root, const char *rele
                     "install the page, or name its directory with [daemon] page");
     for (size_t i = 0; i < config->listen_count; i++)
         check_listen(&c, &config->listen[i]);
-    if (wants_kernel(config))
-        check_kernel_side(&c, &side);
-    for (size_t i = 0; i < config->slot_count; i++)
-        all = check_slot(&c, i, runtime, &side, &kernel_slots) && all;
+    check_usb_side(&c, &side);
+    for (unsigned i = 0; i < config->slot_count; i++)
+        all = check_slot(&c, i, runtime, &side) && all;
     return all ? 0 : 1;
 }
 

@@ -86,6 +86,7 @@ static int set_up(void **state)
     m.config.slot_count = 1;
     snprintf(m.config.slots[0].name, sizeof m.config.slots[0].name, "Drive 1");
     snprintf(m.config.slots[0].export_name, sizeof m.config.slots[0].export_name, "kernel");
+    snprintf(m.config.slots[0].udc, sizeof m.config.slots[0].udc, "auto");
     put(&m, "/lib/modules/" RELEASE "/modules.builtin",
         "kernel/drivers/usb/gadget/libcomposite.ko\n");
     put(&m, "/lib/modules/" RELEASE "/modules.dep",
@@ -136,12 +137,15 @@ static void test_all_is_well(void **state)
     put(m, "/sys/class/udc/fe980000.usb/state", "not attached\n");
     start_helper(m);
     report(m);
-    SAYS(m, "ok  nbd (the block device): not loaded; platter-helper does it "
+    SAYS(m, "ok  nbd (block devices, for export = kernel): not loaded; platter-helper does it "
             "(modprobe nbd max_part=0)");
     SAYS(m, "ok  USB device controller fe980000.usb: free, link not attached");
-    SAYS(m, "no  usb_f_fs");
+    SAYS_NOT(m, "usb_f_fs");
     SAYS(m, "ok  platter-helper");
-    SAYS(m, "ok  slot 0, Drive 1: a USB drive");
+    SAYS(m, "ok  slot 0, Drive 1: a USB drive, export kernel\n");
+    m->config.slots[0].export_auto = true;
+    report(m);
+    SAYS(m, "ok  slot 0, Drive 1: a USB drive, export kernel (auto: the kernel has no FunctionFS)");
     assert_int_equal(m->status, 0);
 }
 
@@ -197,12 +201,70 @@ static void test_unix_needs_no_kernel(void **state)
     snprintf(m->config.slots[0].socket_path, sizeof m->config.slots[0].socket_path, "/x/y.sock");
     report(m);
     SAYS(m, "ok  slot 0, Drive 1: nbd+unix:///?socket=/x/y.sock");
-    SAYS_NOT(m, "nbd (the block device)");
+    SAYS_NOT(m, "nbd (block devices");
     assert_int_equal(m->status, 0);
     snprintf(m->config.runtime_dir, sizeof m->config.runtime_dir, "%s/none", m->root);
     report(m);
     SAYS(m, "no  runtime directory");
     assert_int_equal(m->status, 1);
+}
+
+/* The second of two slots; the first is as the set-up left it, or as a test has made it. */
+static struct config_slot *add_slot(struct machine *m)
+{
+    m->config.slot_count = 2;
+    m->config.slots[1] = m->config.slots[0];
+    return &m->config.slots[1];
+}
+
+static void test_usb(void **state)
+{
+    struct machine *m = *state;
+    struct config_slot *slot = &m->config.slots[0], *other;
+
+    put(m, "/sys/class/udc/a.usb/function", "");
+    start_helper(m);
+    snprintf(slot->export_name, sizeof slot->export_name, "usb");
+    report(m);
+    SAYS(m, "no  usb_f_fs (FunctionFS, for export = usb): the kernel " RELEASE " has no such");
+    SAYS(m, "or use export = kernel\n");
+    SAYS(m, "no  slot 0, Drive 1: needs what is missing above");
+    SAYS_NOT(m, "nbd (");
+    assert_int_equal(m->status, 1);
+
+    put(m, "/sys/module/usb_f_fs/refcnt", "0\n");
+    slot->export_auto = true;
+    snprintf(slot->usb_device, sizeof slot->usb_device, "both");
+    other = add_slot(m);
+    report(m);
+    SAYS(m, "ok  slot 0, Drive 1: a USB drive, export usb (auto: the kernel has FunctionFS)\n");
+    SAYS(m, "ok  slot 1, Drive 1: a drive of the USB device of slot 0, export usb");
+    assert_int_equal(m->status, 0);
+
+    other->usb_device[0] = '\0';
+    report(m);
+    SAYS(m,
+         "no  slot 1, Drive 1: needs a USB device controller of its own, and 1 of 1 are left for "
+         "Platter; drives with export = usb can share one (usb_device)");
+}
+
+static void test_a_controller_by_name(void **state)
+{
+    struct machine *m = *state;
+    struct config_slot *slot = &m->config.slots[0];
+
+    put(m, "/sys/class/udc/a.usb/function", "keyboard\n");
+    put(m, "/sys/class/udc/b.usb/function", "");
+    start_helper(m);
+    snprintf(slot->udc, sizeof slot->udc, "a.usb");
+    report(m);
+    SAYS(m, "no  slot 0, Drive 1: its USB device controller a.usb is in use by another gadget");
+    snprintf(slot->udc, sizeof slot->udc, "c.usb");
+    report(m);
+    SAYS(m, "no  slot 0, Drive 1: there is no USB device controller c.usb");
+    snprintf(slot->udc, sizeof slot->udc, "b.usb");
+    report(m);
+    SAYS(m, "ok  slot 0");
 }
 
 static void test_addresses(void **state)
@@ -224,10 +286,15 @@ static void test_addresses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CHECK_TEST(test_drivers),       CHECK_TEST(test_all_is_well),
-        CHECK_TEST(test_no_controller), CHECK_TEST(test_busy_controllers),
-        CHECK_TEST(test_no_helper),     CHECK_TEST(test_unix_needs_no_kernel),
+        CHECK_TEST(test_drivers),
+        CHECK_TEST(test_all_is_well),
+        CHECK_TEST(test_no_controller),
+        CHECK_TEST(test_busy_controllers),
+        CHECK_TEST(test_no_helper),
+        CHECK_TEST(test_unix_needs_no_kernel),
         CHECK_TEST(test_addresses),
+        CHECK_TEST(test_usb),
+        CHECK_TEST(test_a_controller_by_name),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
