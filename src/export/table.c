@@ -6,8 +6,9 @@
 #include "export/table.h"
 
 static const struct export_ops *const table[] = {
-    &export_unix,
+    &export_usb,
     &export_kernel,
+    &export_unix,
 };
 
 const struct export_ops *export_find(const char *name)

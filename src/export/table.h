@@ -7,5 +7,6 @@
 
 extern const struct export_ops export_kernel;
 extern const struct export_ops export_unix;
+extern const struct export_ops export_usb;
 
 #endif

@@ -78,6 +78,11 @@ bool scsi_drive_is_loaded(const struct scsi_drive *d)
     return d->loaded;
 }
 
+uint64_t scsi_drive_size(const struct scsi_drive *d)
+{
+    return d->loaded ? d->blocks * d->block_size : 0;
+}
+
 bool scsi_drive_is_locked(const struct scsi_drive *d)
 {
     return d->locked;

@@ -133,6 +133,8 @@ void scsi_drive_init(struct scsi_drive *d, enum medium_kind kind,
 void scsi_drive_insert(struct scsi_drive *d, uint64_t size, bool writable);
 void scsi_drive_remove(struct scsi_drive *d);
 bool scsi_drive_is_loaded(const struct scsi_drive *d);
+/* Bytes of the medium, in whole sectors; 0: there is none. */
+uint64_t scsi_drive_size(const struct scsi_drive *d);
 bool scsi_drive_is_locked(const struct scsi_drive *d);
 /* The person's wish to take the medium out, while the machine has it locked: MMC's operational
  * change event (GET EVENT STATUS: eject request) so that the host may let go. */
