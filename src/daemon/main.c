@@ -9,9 +9,10 @@
  * goes on until all slots are idle, so exports come down in order, and the pages have been told;
  * after STOP_LIMIT_MS it leaves without that.
  *
- * Leaving: at SIGUSR2 it ends on the spot and takes nothing down, as if it had crashed: what it
- * wrote down of its sessions and what the helper keeps of its drives is for the next platterd,
- * which slot_restore() makes their owner. That is how it is replaced by a newer one.
+ * Leaving: at SIGUSR2 it takes nothing down, as if it had crashed: what it wrote down of its
+ * sessions and what the helper keeps of its drives is for the next platterd, which slot_restore()
+ * makes their owner. That is how it is replaced by a newer one. USB devices of its own finish the
+ * command in work first, for up to LEAVE_LIMIT_MS; the next platterd can do with less.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -28,6 +29,7 @@
 #include "base/loop.h"
 #include "config/config.h"
 #include "daemon/check.h"
+#include "daemon/usb.h"
 #include "priv/priv.h"
 #include "session/session.h"
 #include "slot/slot.h"
@@ -35,6 +37,7 @@
 
 #define DEFAULT_CONFIG "/etc/platter/platter.conf"
 #define STOP_LIMIT_MS  8000
+#define LEAVE_LIMIT_MS 3000
 /* Enough for every connection and slot; more would only let a leak grow. With fewer than
  * FILES_LEAST connections could not all be accepted. */
 #define FILES_WANTED 1024
@@ -44,6 +47,7 @@ struct daemon {
     struct config config;
     struct loop *loop;
     struct priv *priv;
+    struct usb_devices *usb;
     struct slot *slots[CONFIG_SLOTS_MAX];
     struct slot_status status; /* of the last control_get_slot() */
     struct control control;
@@ -164,6 +168,13 @@ static void daemon_web_stopped(void *arg)
     loop_stop(d->loop);
 }
 
+static void daemon_usb_stopped(void *arg)
+{
+    struct daemon *d = arg;
+
+    web_stop(d->web, daemon_web_stopped, d);
+}
+
 static void daemon_slot_idle(void *arg)
 {
     struct daemon *d = arg;
@@ -174,15 +185,16 @@ static void daemon_slot_idle(void *arg)
         if (!slot_is_idle(d->slots[i]))
             return;
     }
-    web_stop(d->web, daemon_web_stopped, d);
+    usb_devices_stop(d->usb, daemon_usb_stopped, d);
 }
 
 static void daemon_limit_reached(void *arg)
 {
     struct daemon *d = arg;
 
-    log_error("a session has not ended within %d seconds of the stop; leaving it",
-              STOP_LIMIT_MS / 1000);
+    if (!d->drives_stay)
+        log_error("a session has not ended within %d seconds of the stop; leaving it",
+                  STOP_LIMIT_MS / 1000);
     d->drives_stay = true;
     loop_stop(d->loop);
 }
@@ -200,6 +212,13 @@ static void daemon_stop(void *arg)
     daemon_slot_idle(d);
 }
 
+static void daemon_left(void *arg)
+{
+    struct daemon *d = arg;
+
+    loop_stop(d->loop);
+}
+
 static void daemon_leave(void *arg)
 {
     struct daemon *d = arg;
@@ -209,10 +228,26 @@ static void daemon_leave(void *arg)
     log_info("leaving; the drives stay for the next platterd");
     d->stopping = true;
     d->drives_stay = true;
-    loop_stop(d->loop);
+    loop_timer_set(d->limit, LEAVE_LIMIT_MS);
+    usb_devices_leave(d->usb, daemon_left, d);
 }
 
 /* --- making and freeing --- */
+
+/* What the drives of some exports need of the helper. */
+static int daemon_helper_new(struct daemon *d)
+{
+    bool needed = false;
+    int r = 0;
+
+    for (size_t i = 0; i < d->config.slot_count; i++)
+        needed = needed || strcmp(d->config.slots[i].export_name, "unix") != 0;
+    if (needed)
+        r = priv_new(d->loop, d->config.helper_socket, &d->priv);
+    if (r == 0)
+        r = usb_devices_new(&d->config, d->loop, d->priv, &d->usb);
+    return r;
+}
 
 static int daemon_slots_new(struct daemon *d)
 {
@@ -231,12 +266,8 @@ static int daemon_slots_new(struct daemon *d)
         };
         int r;
 
-        if (strcmp(c->export_name, "kernel") == 0 && !d->priv) {
-            r = priv_new(d->loop, d->config.helper_socket, &d->priv);
-            if (r < 0)
-                return r;
-        }
         config.priv = d->priv;
+        config.usb_device = usb_devices_find(d->usb, (unsigned)i, &config.usb_drive);
         r = slot_new(&config, &d->slots[i]);
         if (r < 0)
             return r;
@@ -301,7 +332,9 @@ static int daemon_new(struct daemon *d)
     }
     if (daemon_runtime_check(d) < 0)
         return -1;
-    r = daemon_slots_new(d);
+    r = daemon_helper_new(d);
+    if (r == 0)
+        r = daemon_slots_new(d);
     if (r < 0) {
         log_error("the slots cannot be made: %s", strerror(-r));
         return -1;
@@ -321,6 +354,7 @@ static void daemon_free(struct daemon *d)
         return;
     for (size_t i = 0; i < d->config.slot_count; i++)
         slot_free(d->slots[i]);
+    usb_devices_free(d->usb);
     if (d->priv)
         priv_free(d->priv);
     web_free(d->web);
