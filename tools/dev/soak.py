@@ -53,6 +53,13 @@ def fuzzers(seed, left):
     return fuzz.fuzz_all(build, known, int(max(10, min(SHARE, left) // rounds)))
 
 
+def machine(seed, left):
+    """The drives and their bus alone, at the hands of a malicious machine."""
+    build = TOP / "build-fuzz"
+    chosen = {"scsi": fuzz.targets(build)["scsi"]}
+    return fuzz.fuzz_all(build, chosen, int(max(10, min(3600, left))))
+
+
 # name: (what it is, the builds it needs, what runs it with a seed and the seconds that are left)
 PARTS = {
     "sim": ("slots and engines in a simulated world of faults", ["asan"], simulation),
@@ -74,6 +81,7 @@ PARTS = {
               lambda seed, left: lab("boots", "test_boot.py", "test", seed, 5400)),
     "sessions": ("200 sessions in a row, watching for what stays behind", ["plain"],
                  lambda seed, left: lab("sessions", "test_leaving.py", "soak", seed, 3600)),
+    "machine": ("an hour of a machine that says what it likes to its drives", ["fuzz"], machine),
 }
 
 
