@@ -44,6 +44,7 @@ struct usb_function {
     enum usb_resume resume;
     struct loop_timer *patience; /* of `resume` */
     bool out_of_patience;
+    bool halted; /* bulk-in, for `resume`, and perhaps the host does not know yet */
 
     bool busy, again; /* the pump runs; it has to look again */
     enum usb_end end;

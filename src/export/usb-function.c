@@ -90,7 +90,7 @@ static void follow_status(struct usb_function *f)
     if (!f->answered)
         return;
     if (f->pipe.sending == 0) {
-        f->answered = false;
+        f->answered = f->halted = false;
         note_stage(f, USB_STAGE_IDLE);
     } else if (f->pipe.sending == 1) {
         note_stage(f, USB_STAGE_STATUS);
@@ -135,10 +135,16 @@ static void take_command(struct usb_function *f)
     f->pipe.command_state = USB_COMMAND_NONE;
     bot_command(&f->bot, command, length);
     note.note_length = (uint8_t)bot_note(&f->bot, note.note);
-    if (note.note_length == 0)
+    if (note.note_length == 0) {
         note.stage = USB_STAGE_IDLE;
-    /* Section 5.1: the length announced, and its direction. */
-    note.out = note.note_length > 0 && !(command[12] & 0x80) && memcmp(command + 8, "\0\0\0\0", 4);
+    } else if (memcmp(command + 8, "\0\0\0\0", 4) != 0) {
+        /* Section 5.1: the length announced, and its direction. */
+        note.out = !(command[12] & 0x80);
+        if (f->halted && !note.out) {
+            bot_reset(&f->bot, false);
+            bot_resume(&f->bot, note.note, note.note_length);
+        }
+    }
     usb_function_note(f, &note);
 }
 
@@ -213,6 +219,8 @@ static bool stall_in(struct usb_function *f)
         f->later = true;
     else if (result < 0)
         f->pipe.error = result;
+    else
+        f->halted = f->resume != USB_RESUME_NONE;
     return result == 0 && done(f, SCSI_FINE, 0);
 }
 
@@ -305,7 +313,7 @@ static void drop(struct usb_function *f, bool bus)
     usb_medium_drop(&f->medium);
     usb_pipe_drop(&f->pipe);
     bot_reset(&f->bot, bus);
-    f->running = f->begun = f->answered = f->later = false;
+    f->running = f->begun = f->answered = f->halted = f->later = false;
     f->resume = USB_RESUME_NONE;
     stop_holding(f);
     loop_timer_stop(f->limit);

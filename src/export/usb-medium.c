@@ -35,9 +35,8 @@
 #include "export/usb-pipe.h"
 
 #define PACKET_MAX 1024u
-/* Zeroing and trimming move no data; these are for progress to show. */
+/* Zeroing moves no data where the far end knows of it; this is for progress to show where not. */
 #define ZERO_PIECE (4u << 20)
-#define TRIM_PIECE (1u << 30)
 /* What is answered at once (from the cache, say) keeps the loop no longer than so many times the
  * port's asks. */
 #define ROUNDS_MAX 4
@@ -199,9 +198,10 @@ static bool ask_zero(struct usb_medium *m)
 static bool ask_trim(struct usb_medium *m)
 {
     const struct scsi_range *range = &m->deed.ranges[m->range];
-    uint32_t length = (uint32_t)min_u64(TRIM_PIECE, range->length - m->asked);
+    uint32_t length = (uint32_t)min_u64(ZERO_PIECE, range->length - m->asked);
+    /* Not REQUEST_TRIM: the drive says that what was trimmed reads as zeroes (LBPRZ). */
     struct request want = {
-        .op = REQUEST_TRIM,
+        .op = REQUEST_WRITE_ZEROES,
         .offset = range->offset + m->asked,
         .length = length,
     };

@@ -18,10 +18,10 @@
  * drive says "aborted" when it is asked why, and hosts do such a command again.
  * - Its status was on its way (STATUS). Listening first again; then the same status is offered.
  *
- * An answer that nobody fetches is withdrawn after a while: the host had it, and is idle. If its
- * next command comes in the very moment before, it finds an old status, or a halt, where its own
- * data should be, and resets the device, which is what it would have done in any case without all
- * this.
+ * An answer that nobody fetches is withdrawn after a while: the host had it, and is idle. Then
+ * bulk-in may be halted still, which the host finds with its next command: one that wants data gets
+ * none, and is told "aborted" too. Only a host whose next command comes in the very moment before
+ * its old status is withdrawn finds that where its own data should be, and resets the device.
  *
  * Acknowledged writes that were not done (write-back) are lost with a killed process, as in any
  * drive that loses its power. An orderly end (usb_function_quiesce()) waits for them.
@@ -49,12 +49,17 @@ static void wait_for(struct usb_function *f, enum usb_resume resume, unsigned mi
 }
 
 /* The host goes on, or is idle: so do we. What is still on its way to it is not wanted. */
-static void forget(struct usb_function *f)
+static void forget(struct usb_function *f, bool is_answered)
 {
+    struct usb_note note = f->note;
+
     usb_pipe_drop_sends(&f->pipe);
     bot_reset(&f->bot, false);
-    f->begun = false;
-    f->answered = true;
+    note.stage = USB_STAGE_IDLE;
+    usb_function_note(f, &note);
+    f->begun = f->answered = false;
+    if (is_answered)
+        f->halted = false;
     f->resume = USB_RESUME_NONE;
     loop_timer_stop(f->patience);
 }
@@ -67,7 +72,7 @@ static void answer(struct usb_function *f)
     if (f->note.stage == USB_STAGE_STATUS)
         f->answered = usb_pipe_send(&f->pipe, &iov, 1) == 0;
     else if (bot_resume(&f->bot, f->note.note, f->note.note_length) < 0)
-        forget(f);
+        forget(f, false);
 }
 
 /* True when it was no command: more data of the interrupted one. */
@@ -93,7 +98,7 @@ bool usb_resume_step(struct usb_function *f)
     if (is_answered || f->pipe.command_state == USB_COMMAND_HERE) {
         if (!is_answered && drop_data(f))
             return true;
-        forget(f);
+        forget(f, is_answered);
         return true;
     }
     if (!f->out_of_patience)
@@ -101,7 +106,7 @@ bool usb_resume_step(struct usb_function *f)
     if (f->resume == USB_RESUME_LISTEN)
         answer(f);
     else
-        forget(f);
+        forget(f, false);
     return true;
 }
 

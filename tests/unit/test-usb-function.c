@@ -151,7 +151,7 @@ static void test_trims(void **state)
 
     (void)state;
     assert_int_equal(usb_world_command(w, cdb, 10, false, list, sizeof list).status, 0);
-    assert_int_equal(w->far->trims, 1);
+    assert_int_equal(w->far->zeroings, 1);
     memset(w->far->model + 100 * 512, 0, 256 * 512);
     usb_world_read(w, 0, 500);
     end_world(w);

@@ -111,8 +111,15 @@ static void pass(struct usb_world *w, unsigned milliseconds)
     fake_timer_pass(milliseconds);
 }
 
+static void resume(struct usb_world *w);
+static void drop_port(struct usb_world *w);
+
 void usb_world_turn(struct usb_world *w)
 {
+    if (!w->function) {
+        drop_port(w);
+        resume(w);
+    }
     if (++w->turns == w->trap_at)
         w->trap(w);
     else if (!tell(w) && !answer(w))
@@ -193,18 +200,17 @@ void usb_world_kill(struct usb_world *w)
     resume(w);
 }
 
+static void take_over(void *arg)
+{
+    struct usb_world *w = arg;
+
+    usb_function_free(w->function);
+    w->function = NULL;
+}
+
 void usb_world_upgrade(struct usb_world *w)
 {
-    unsigned before = w->ended;
-
-    usb_function_quiesce(w->function, count_end, w);
-    /* The host does its part from the trap's caller on, so it may have to wait for it. */
-    usb_world_settle(w);
-    if (w->ended == before)
-        return;
-    usb_function_free(w->function);
-    drop_port(w);
-    resume(w);
+    usb_function_quiesce(w->function, take_over, w);
 }
 
 /* ---- the host ---- */

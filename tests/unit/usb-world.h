@@ -91,7 +91,7 @@ void usb_cdb(uint8_t cdb[10], uint8_t operation, uint32_t block, uint16_t count)
 
 /* The process is killed, and another one resumes. */
 void usb_world_kill(struct usb_world *w);
-/* An orderly end, and another one resumes. */
+/* An orderly end, once the command in work is over; then another one resumes. */
 void usb_world_upgrade(struct usb_world *w);
 /* FunctionFS disables the function: transfers under way end with -ESHUTDOWN. */
 void usb_world_unplug(struct usb_world *w);
