@@ -181,6 +181,11 @@ static bool has_export(const struct config_slot *slot, const char *name)
     return strcmp(slot->export_name, name) == 0;
 }
 
+static bool has_driver(const struct check *c, const char *module)
+{
+    return driver_find(c->root, c->release, module) != DRIVER_MISSING;
+}
+
 static bool wants(const struct config *config, const char *export)
 {
     for (size_t i = 0; i < config->slot_count; i++) {
@@ -193,19 +198,21 @@ static bool wants(const struct config *config, const char *export)
 static void check_usb_side(const struct check *c, struct usb_side *side)
 {
     bool usb = wants(c->config, "usb"), kernel = wants(c->config, "kernel");
+    const char *not_usb = has_driver(c, "usb_f_mass_storage") ? "kernel" : "unix";
+    const char *not_kernel = has_driver(c, "usb_f_fs") ? "usb" : "unix";
     bool composite;
 
     if (!usb && !kernel)
         return;
     composite = check_driver(c, "libcomposite", "", "USB gadgets", "unix");
     side->usb_drivers = side->kernel_drivers = composite;
-    if (usb && !check_driver(c, "usb_f_fs", "", "FunctionFS, for export = usb", "kernel"))
+    if (usb && !check_driver(c, "usb_f_fs", "", "FunctionFS, for export = usb", not_usb))
         side->usb_drivers = false;
     if (kernel &&
-        !check_driver(c, "nbd", " max_part=0", "block devices, for export = kernel", "usb"))
+        !check_driver(c, "nbd", " max_part=0", "block devices, for export = kernel", not_kernel))
         side->kernel_drivers = false;
     if (kernel &&
-        !check_driver(c, "usb_f_mass_storage", "", "USB drives, for export = kernel", "usb"))
+        !check_driver(c, "usb_f_mass_storage", "", "USB drives, for export = kernel", not_kernel))
         side->kernel_drivers = false;
     check_controllers(c, side);
     side->helper = check_helper(c);

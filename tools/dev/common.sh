@@ -99,11 +99,12 @@ page_build() {
     fi
 }
 
-# Whether this machine could be the device itself: the kernel's nbd driver, and a USB device
-# controller that no gadget has taken.
+# Whether this machine could be the device itself: a driver to make the drive with, FunctionFS or
+# nbd, and a USB device controller that no gadget has taken.
 machine_has_gadget() {
     local function
-    [ -d /sys/module/nbd ] || /sbin/modinfo nbd >/dev/null 2>&1 || return 1
+    [ -d /sys/module/usb_f_fs ] || /sbin/modinfo usb_f_fs >/dev/null 2>&1 ||
+        [ -d /sys/module/nbd ] || /sbin/modinfo nbd >/dev/null 2>&1 || return 1
     for function in /sys/class/udc/*/function; do
         if [ -e "$function" ] && [ -z "$(cat "$function")" ]; then return 0; fi
     done

@@ -8,8 +8,8 @@ set -euo pipefail
 . "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 
 if machine_has_gadget && [ -t 0 ] && [ $# = 0 ]; then
-    echo "This machine has the nbd driver and a free USB device controller of its own."
-    read -r -p "Use them, as a drive for the machine at its USB port (needs root)? [y/N] " answer
+    echo "This machine has a free USB device controller of its own."
+    read -r -p "Use it, as a drive for the machine at its USB port (needs root)? [y/N] " answer
     case $answer in
     y* | Y*) exec "$top/tools/dev/run.sh" ;;
     esac

@@ -39,10 +39,10 @@ trap 'rm -rf "$run"' EXIT
 if [ -z "$config" ]; then
     export_name=unix
     if machine_has_gadget; then
-        export_name=kernel
+        export_name=auto
     else
-        say "This machine has no nbd driver or no free USB device controller: the drive goes out on a"
-        say "unix socket, which programs such as QEMU read (./dev demo shows the whole way to a machine)."
+        say "This machine has no free USB device controller: the drive goes out on a unix socket,"
+        say "which programs such as QEMU read (./dev demo shows the whole way to a machine)."
     fi
     config=$run/platter.conf
     cat >"$config" <<TEXT
@@ -71,9 +71,12 @@ keep() {
 as_root=()
 helper_line=
 helper_job=
-if grep -Eq '^[[:space:]]*export[[:space:]]*=[[:space:]]*kernel' "$config"; then
+# Every slot but those with export = unix is a USB drive, and so is one that says nothing.
+unix_slots=$(grep -Ec '^[[:space:]]*export[[:space:]]*=[[:space:]]*unix' "$config" || true)
+slots=$(grep -Ec '^[[:space:]]*\[slot [0-9]+\]' "$config" || true)
+if [ "$slots" -gt "$unix_slots" ]; then
     if [ "$(id -u)" != 0 ]; then
-        say "platter-helper connects /dev/nbdN and builds the USB gadget; sudo starts it as root."
+        say "platter-helper builds the USB drive; sudo starts it as root."
         sudo -v
         as_root=(sudo)
     fi
