@@ -32,13 +32,14 @@ enum step {
     STEP_WRAPPER, /* length; so many bytes on bulk-out */
     STEP_RESET,   /* the class's */
     STEP_BUS,     /* the bus's */
-    STEP_INSERT,  /* logical unit */
-    STEP_REMOVE,  /* likewise */
+    STEP_INSERT,  /* logical unit; where its media are read-only also which of them */
+    STEP_REMOVE,  /* logical unit */
     STEP_WISH,    /* likewise: eject, please */
     STEP_RELOAD,  /* likewise */
     STEP_DEFER,   /* logical unit; cause */
     STEP_DIE,     /* and another process goes on */
     STEP_PACKET,  /* 0 to 2: 64, 512, 1024 */
+    STEP_NOTE,    /* lengths of a drive's note and of a command's; these, from nobody knows where */
     STEPS,
 };
 
@@ -53,6 +54,7 @@ struct input {
 struct world {
     struct bot bot;
     struct scsi_drive drives[LUNS];
+    uint64_t sizes[LUNS]; /* of what was inserted last */
     uint8_t small[SMALL];
     uint32_t announced, sent, received; /* of the command in work */
     uint32_t tag;
@@ -64,16 +66,19 @@ struct world {
     struct input chances; /* a part of it: of the command in work */
 };
 
-static const struct medium_of {
+#define SIZES 3
+
+static const struct {
     enum medium_kind kind;
-    uint64_t size;
-    bool writable;
+    uint64_t sizes[SIZES];
 } media[LUNS] = {
-    {MEDIUM_DISK, SMALL, true},
-    {MEDIUM_DISK, (uint64_t)3 << 40, false},
-    {MEDIUM_CD, (uint64_t)4 << 20, false},
-    {MEDIUM_CD, (uint64_t)50 << 30, false},
+    {MEDIUM_DISK, {SMALL, SMALL, SMALL}}, /* the one that is written to */
+    {MEDIUM_DISK, {(uint64_t)3 << 40, SMALL + 511, (uint64_t)1 << 30}},
+    {MEDIUM_CD, {(uint64_t)4 << 20, (uint64_t)6 << 30, (uint64_t)9 << 40}},
+    {MEDIUM_CD, {(uint64_t)50 << 30, (uint64_t)4 << 30, (uint64_t)600 << 20}},
 };
+
+static const struct scsi_identity identity = {"Platter", "Virtual Drive", "0100", "FUZZ"};
 
 static void require(bool truth)
 {
@@ -273,7 +278,6 @@ static void start(struct world *w)
 /* Another process takes the drives and the command in work over. */
 static void die(struct world *w)
 {
-    static const struct scsi_identity identity = {"Platter", "Virtual Drive", "0100", "FUZZ"};
     uint8_t note[BOT_NOTE_MAX], drive_note[SCSI_NOTE_MAX];
     size_t length = bot_note(&w->bot, note);
 
@@ -398,15 +402,37 @@ static void step_wrapper(struct world *w)
     do_deeds(w);
 }
 
-static void insert(struct world *w, unsigned lun)
+static void insert(struct world *w, unsigned lun, unsigned which)
 {
-    scsi_drive_insert(&w->drives[lun], media[lun].size, media[lun].writable);
+    w->sizes[lun] = media[lun].sizes[which % SIZES];
+    scsi_drive_insert(&w->drives[lun], w->sizes[lun], lun == 0);
+}
+
+/* Notes that no process of ours has left: refused, or as good as any. */
+static void step_note(struct world *w)
+{
+    static const uint8_t test_unit_ready[6];
+    static struct scsi_drive drive;
+    static struct bot bot;
+    struct scsi_drive *drives[] = {&drive};
+    uint8_t lengths = take(&w->input);
+    struct input drive_note = take_part(&w->input, lengths & 0x3F);
+    struct input note = take_part(&w->input, lengths >> 4);
+
+    scsi_drive_init(&drive, MEDIUM_CD, &identity, false);
+    if (scsi_drive_resume(&drive, drive_note.at, drive_note.left) == 0)
+        scsi_drive_execute(&drive, test_unit_ready, sizeof test_unit_ready);
+    bot_init(&bot, drives, 1);
+    if (bot_resume(&bot, note.at, note.left) == 0)
+        require(bot_now(&bot)->kind == BOT_STATUS || bot_now(&bot)->kind == BOT_STALL_IN ||
+                bot_now(&bot)->kind == BOT_STALL_OUT);
 }
 
 static void step(struct world *w)
 {
     enum step kind = take(&w->input) % STEPS;
     static const unsigned packets[] = {64, 512, 1024};
+    uint8_t where;
 
     /* Halted, it hears of nothing but a reset. */
     if (bot_now(&w->bot)->kind != BOT_COMMAND && kind != STEP_BUS)
@@ -423,7 +449,8 @@ static void step(struct world *w)
         bot_reset(&w->bot, kind == STEP_BUS);
         break;
     case STEP_INSERT:
-        insert(w, take(&w->input) % LUNS);
+        where = take(&w->input);
+        insert(w, where % LUNS, where / LUNS);
         break;
     case STEP_REMOVE:
         scsi_drive_remove(&w->drives[take(&w->input) % LUNS]);
@@ -443,6 +470,9 @@ static void step(struct world *w)
         break;
     case STEP_PACKET:
         bot_set_packet(&w->bot, packets[take(&w->input) % 3]);
+        break;
+    case STEP_NOTE:
+        step_note(w);
         break;
     default:
         abort();
@@ -492,10 +522,12 @@ static void require_capacity(struct world *w, unsigned lun)
 {
     static const uint8_t read_capacity[10] = {0x25};
     uint32_t sector = medium_sector(media[lun].kind);
-    uint64_t last = media[lun].size / sector - 1;
+    uint64_t last = w->sizes[lun] / sector - 1;
+    /* A disk says so, and has READ CAPACITY(16); of a disc the last address is that of 32 bits. */
+    uint32_t most = media[lun].kind == MEDIUM_CD ? UINT32_MAX - 1 : UINT32_MAX;
 
     require(ask(w, lun, true, 8, read_capacity, 10));
-    require(be32(w->answer) == (last > UINT32_MAX ? UINT32_MAX : last));
+    require(be32(w->answer) == (last > most ? most : last));
     require(be32(w->answer + 4) == sector);
 }
 
@@ -530,7 +562,7 @@ static void require_recovery(struct world *w, bool bus)
     for (unsigned lun = 0; lun < LUNS; lun++) {
         require_inquiry(w, lun);
         if (!scsi_drive_is_loaded(&w->drives[lun]))
-            insert(w, lun);
+            insert(w, lun, 0);
         require_ready(w, lun);
         require_capacity(w, lun);
         require_read(w, lun);
@@ -541,14 +573,13 @@ static void require_recovery(struct world *w, bool bus)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct scsi_identity identity = {"Platter", "Virtual Drive", "0100", "FUZZ"};
     static struct world world;
     struct world *w = &world;
 
     memset(w, 0, sizeof *w);
     for (unsigned i = 0; i < LUNS; i++) {
         scsi_drive_init(&w->drives[i], media[i].kind, &identity, i == 0);
-        insert(w, i);
+        insert(w, i, 0);
     }
     start(w);
     w->input = (struct input){data, size};
