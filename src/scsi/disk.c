@@ -23,9 +23,9 @@
 #define CACHING_SIZE 20
 
 /* 08h: caching (6.4.5). WCE is the machine's to switch where it was given. */
-static void fill_caching(const struct scsi_drive *d, uint8_t *page, bool changeable)
+static void fill_caching(const struct scsi_drive *d, uint8_t *page, enum scsi_values which)
 {
-    page[2] = (changeable ? d->write_back : d->caching) ? CACHING_WCE : 0;
+    page[2] = (which == VALUES_CURRENT ? d->caching : d->write_back) ? CACHING_WCE : 0;
 }
 
 static void take_caching(struct scsi_drive *d, const uint8_t *page)

@@ -57,12 +57,15 @@ extern const struct scsi_commands optical_commands; /* likewise */
 const struct scsi_command *drive_find_command(const struct scsi_drive *d, uint8_t opcode,
                                               uint8_t service, bool *known);
 
+/* Which values of a mode page: as MODE SENSE's page control has them. */
+enum scsi_values { VALUES_CURRENT, VALUES_CHANGEABLE, VALUES_DEFAULT, VALUES_SAVED };
+
 /* A mode page (SPC-4 7.5), two bytes of header and all. */
 struct scsi_page {
     uint8_t code;
     uint8_t length; /* whole */
-    /* Writes the page's values, or the mask of its changeable bits (header too), over zeros. */
-    void (*fill)(const struct scsi_drive *d, uint8_t *page, bool changeable);
+    /* Writes those values of the page, but for its header, over zeros. */
+    void (*fill)(const struct scsi_drive *d, uint8_t *page, enum scsi_values which);
     /* Takes over the changeable bits; NULL: there are none. */
     void (*take)(struct scsi_drive *d, const uint8_t *page);
 };
@@ -75,9 +78,9 @@ struct scsi_pages {
 extern const struct scsi_pages disk_pages;
 extern const struct scsi_pages optical_pages;
 /* SPC's own, for the tables above. */
-void mode_fill_control(const struct scsi_drive *d, uint8_t *page, bool changeable);
+void mode_fill_control(const struct scsi_drive *d, uint8_t *page, enum scsi_values which);
 void mode_take_control(struct scsi_drive *d, const uint8_t *page);
-void mode_fill_exceptions(const struct scsi_drive *d, uint8_t *page, bool changeable);
+void mode_fill_exceptions(const struct scsi_drive *d, uint8_t *page, enum scsi_values which);
 
 /* How a command ends, or goes on. */
 struct scsi_deed drive_good(struct scsi_drive *d);

@@ -20,10 +20,6 @@
 #define ALL_SUBS  0xFF
 #define PAGE_CODE 0x3F
 
-/* Page control. */
-#define CHANGEABLE 1
-#define SAVED      3
-
 #define WRITE_PROTECTED 0x80
 #define DPOFUA          0x10
 #define LONGLBA         0x01
@@ -36,9 +32,10 @@
 #define EXCEPTIONS_DEXCPT 0x08 /* byte 2: none are reported */
 
 /* 0Ah: control (7.5.8). */
-void mode_fill_control(const struct scsi_drive *d, uint8_t *page, bool changeable)
+void mode_fill_control(const struct scsi_drive *d, uint8_t *page, enum scsi_values which)
 {
-    page[4] = changeable || d->protected ? CONTROL_SWP : 0;
+    if (which == VALUES_CHANGEABLE || (which == VALUES_CURRENT && d->protected))
+        page[4] = CONTROL_SWP;
 }
 
 void mode_take_control(struct scsi_drive *d, const uint8_t *page)
@@ -47,10 +44,10 @@ void mode_take_control(struct scsi_drive *d, const uint8_t *page)
 }
 
 /* 1Ch: informational exceptions control (7.5.11). */
-void mode_fill_exceptions(const struct scsi_drive *d, uint8_t *page, bool changeable)
+void mode_fill_exceptions(const struct scsi_drive *d, uint8_t *page, enum scsi_values which)
 {
     (void)d;
-    page[2] = changeable ? 0 : EXCEPTIONS_DEXCPT;
+    page[2] = which == VALUES_CHANGEABLE ? 0 : EXCEPTIONS_DEXCPT;
 }
 
 static const struct scsi_pages *pages_of(const struct scsi_drive *d)
@@ -60,10 +57,10 @@ static const struct scsi_pages *pages_of(const struct scsi_drive *d)
 
 /* The page's bytes; those of its header are the same whatever is asked for. */
 static void fill(const struct scsi_drive *d, const struct scsi_page *row, uint8_t *page,
-                 bool changeable)
+                 enum scsi_values which)
 {
     memset(page, 0, row->length);
-    row->fill(d, page, changeable);
+    row->fill(d, page, which);
     page[0] = row->code;
     page[1] = (uint8_t)(row->length - 2);
 }
@@ -110,14 +107,15 @@ static struct scsi_deed sense(struct scsi_drive *d, const uint8_t *cdb, bool ten
                               uint64_t allocation)
 {
     const struct scsi_pages *pages = pages_of(d);
-    unsigned code = cdb[2] & PAGE_CODE, control = cdb[2] >> 6, found = 0;
+    enum scsi_values which = cdb[2] >> 6;
+    unsigned code = cdb[2] & PAGE_CODE, found = 0;
     size_t header = ten ? 8 : 4;
     size_t descriptor = cdb[1] & DBD || d->kind == MEDIUM_CD ? 0
                         : ten && cdb[1] & LLBAA              ? LONG_DESCRIPTOR
                                                              : SHORT_DESCRIPTOR;
     struct bytes_writer w = bytes_writer(d->bytes + header, sizeof d->bytes - header);
 
-    if (control == SAVED)
+    if (which == VALUES_SAVED)
         return drive_check(d, KEY_ILLEGAL_REQUEST, 0x39, 0x00); /* SAVING ... NOT SUPPORTED */
     if (cdb[3] != 0 && cdb[3] != ALL_SUBS)
         return drive_bad_cdb(d, 3, 7);
@@ -126,7 +124,7 @@ static struct scsi_deed sense(struct scsi_drive *d, const uint8_t *cdb, bool ten
         if (code == ALL_PAGES || code == pages->rows[i].code) {
             uint8_t page[PAGE_MAX];
 
-            fill(d, &pages->rows[i], page, control == CHANGEABLE);
+            fill(d, &pages->rows[i], page, which);
             bytes_put(&w, page, pages->rows[i].length);
             found++;
         }
@@ -208,8 +206,8 @@ static const struct scsi_page *look_at_page(struct scsi_drive *d, size_t at, siz
         drive_bad_parameter(d, (unsigned)at + 1, 7);
         return NULL;
     }
-    fill(d, row, now, false);
-    fill(d, row, mask, true);
+    fill(d, row, now, VALUES_CURRENT);
+    fill(d, row, mask, VALUES_CHANGEABLE);
     mask[0] = mask[1] = 0;
     wrong = differs(d->bytes + at, now, mask, row->length);
     if (wrong >= 0) {
