@@ -70,7 +70,8 @@ static void await_command(struct bot *b)
 void bot_init(struct bot *b, struct scsi_drive *const drives[], unsigned count)
 {
     memset(b, 0, sizeof *b);
-    memcpy(b->drives, drives, count * sizeof *drives);
+    for (unsigned i = 0; i < count; i++)
+        b->drives[i] = drives[i];
     b->count = count;
     b->packet = 512;
     await_command(b);
