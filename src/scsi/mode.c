@@ -233,7 +233,7 @@ static struct scsi_deed take_pages(struct scsi_drive *d, size_t from, size_t len
         if (row->take)
             row->take(d, d->bytes + at);
     }
-    if (!cached || d->caching || !d->writable)
+    if (!cached || d->caching || !d->loaded || !d->writable)
         return drive_good(d);
     d->deed = (struct scsi_deed){.kind = SCSI_FLUSH}; /* what the cache held until now */
     return d->deed;
