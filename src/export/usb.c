@@ -16,6 +16,9 @@
  */
 #define GRACE_MAX 3600
 
+/* Sectors of a CD are counted in 32 bits (MMC-6, READ CAPACITY). */
+#define CD_SIZE_MAX (UINT64_C(0xffffffff) * 2048)
+
 struct usb_export {
     struct export export;
     struct usb_device *device;
@@ -44,6 +47,10 @@ static int usb_check(const struct export *e, const struct medium *medium, char *
         snprintf(reason, room, "The image is smaller than one sector (%u bytes): nothing to show.",
                  sector);
         return -EINVAL;
+    }
+    if (medium->kind == MEDIUM_CD && medium->size > CD_SIZE_MAX) {
+        snprintf(reason, room, "A CD has 8 TiB at most and this image more: choose Disk instead.");
+        return -EFBIG;
     }
     return 0;
 }

@@ -78,7 +78,7 @@ static void on_export_locked(void *owner, bool locked)
 {
     struct slot *slot = owner;
 
-    log_info("slot %u: the machine %s", slot->config.number,
+    log_debug("slot %u: the machine %s", slot->config.number,
              locked ? "has locked the drive" : "lets go of the drive");
     far_end_tell(slot);
 }

@@ -485,6 +485,10 @@ static void test_check(void **state)
         medium.size = UINT64_C(1) << 42;
         assert_int_equal(w.exports[0]->ops->check(w.exports[0], &medium, reason, sizeof reason), 0);
     }
+    medium.size = UINT64_C(1) << 43;
+    assert_int_equal(w.exports[0]->ops->check(w.exports[0], &medium, reason, sizeof reason),
+                     -EFBIG);
+    assert_true(strlen(reason) <= 120);
 }
 
 #define DEVICE_TEST(f) cmocka_unit_test_teardown(f, end)
