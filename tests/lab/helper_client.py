@@ -10,6 +10,10 @@ the socketpair it hands over. Takes one command a line from a fifo, and says wha
     attach SLOT narrow PATH     the same as a disk, over a socket that takes few requests at once
     adopt SLOT disk|cd PATH     serve it, and take over the drive that another one left
                                                                          -> "reply adopt 0 nbd0 ..."
+    usb SLOT DRIVES PATH        attach a USB device and serve this file as each of its drives, with
+                                a journal that holds a word of this process -> "reply usb 0 - ..."
+    take SLOT DRIVES PATH       adopt the USB device that another one left  -> "reply take 0 - ..."
+    usbfds SLOT WHAT            a USB attach with: nothing, a file, an unsealed memfd
     reload SLOT                 have the machine look at it anew         -> "reply reload 0 - ..."
     mute                        from now on, answer no read: keep them   -> "muted"
     deaf                        read one more request, and no further one    -> "deafened", "held"
@@ -22,18 +26,22 @@ the socketpair it hands over. Takes one command a line from a fifo, and says wha
     fds N                       an attach of slot 0 with N descriptors
 
 "gone SLOT ERROR ..." and "disc" (the kernel said NBD_CMD_DISC) come by themselves, "held" when a
-muted server got its first read, "closed" when the helper hung up.
+muted server got its first read, "closed" when the helper hung up. A USB device's reply is followed
+by "functions N", and after a "take" by "journal WORD"; its events are told as "event enable".
 
 usage: helper_client.py HELPER-SOCKET FIFO
 """
 
 import array
+import fcntl
 import os
 import select
 import socket
 import struct
 import sys
 import threading
+
+import usb_target
 
 REQUEST = struct.Struct(">IHHQQI")
 REPLY = struct.Struct(">IIQ")
@@ -108,7 +116,9 @@ class Client:
         self.helper = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.helper.connect(path)
         self.server = None
+        self.target = None
         self.asked = {}
+        self.usb = None  # what to serve: drives, path
         self.next = 1
 
     def ask(self, name, kind, slot, body, fds=()):
@@ -154,6 +164,35 @@ class Client:
     def detach(self, slot, line):
         self.ask("detach", 2, int(slot), struct.pack(">B3x", line == "alive"))
 
+    def usb_device(self, slot, drives, path):
+        journal = os.memfd_create("journal", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.write(journal, f"of-{os.getpid()}".encode())
+        fcntl.fcntl(journal, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+        self.usb = int(drives), path
+        self.ask("usb", 7, int(slot), struct.pack(">B3x", int(drives)), [journal])
+        say("journal", f"of-{os.getpid()}")
+        os.close(journal)
+
+    def take(self, slot, drives, path):
+        self.usb = int(drives), path
+        self.ask("take", 8, int(slot), struct.pack(">B3x", int(drives)))
+
+    def usbfds(self, slot, what):
+        fds = {
+            "nothing": lambda: [],
+            "file": lambda: [os.open("/dev/null", os.O_RDONLY)],
+            "memfd": lambda: [os.memfd_create("journal", os.MFD_ALLOW_SEALING)],
+        }[what]()
+        self.ask("usb", 7, int(slot), struct.pack(">B3x", 1), fds)
+
+    def serve_usb(self, asked, functions, fds):
+        say("functions", functions)
+        if asked == "take":
+            say("journal", os.pread(fds.pop(), 64, 0).decode())
+        assert len(fds) == 1 + 2 * functions
+        assert all(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK for fd in fds)
+        self.target = usb_target.Target(fds, *self.usb, say)
+
     def fds(self, count):
         ends = [socket.socketpair() for _ in range(int(count))]
         fds = [pair[0].fileno() for pair in ends]
@@ -161,15 +200,19 @@ class Client:
 
     def heard(self):
         """One message of the helper; whether there may be more."""
-        message = self.helper.recv(512)
+        message, fds, flags, _ = socket.recv_fds(self.helper, 512, 64)
+        assert not flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC)
         if not message:
             return False
         _, kind, slot, number = struct.unpack(">BBHI", message[:8])
-        error, device, _, length = struct.unpack(">IIBB", message[8:18])
+        error, device, functions, length = struct.unpack(">IIBB", message[8:18])
         reason = message[18 : 18 + length].decode()
         name = f"nbd{device}" if device != 0xFFFFFFFF else "-"
         if kind == 3:
-            say("reply", self.asked.pop(number), error, name, reason)
+            asked = self.asked.pop(number)
+            say("reply", asked, error, name, reason)
+            if functions:
+                self.serve_usb(asked, functions, fds)
         else:
             say("gone", slot, error, reason)
         return True
@@ -185,6 +228,8 @@ class Client:
         elif word in ("fail", "heal"):
             self.server.fails = word == "fail"
             say("failing" if word == "fail" else "healed")
+        elif word == "usb":
+            self.usb_device(*rest)
         elif word == "raw":
             self.helper.send(bytes.fromhex(rest[0]))
         else:

@@ -24,6 +24,8 @@ socket = /run/{name}/helper.sock
 state_dir = /run/{name}
 user = 65534
 restart_grace = {grace}
+"""
+_SLOTS = """
 [slot 0]
 export = kernel
 [slot 1]
@@ -33,9 +35,11 @@ export = unix
 """
 
 
-def start_helper(bmc: VirtualBmc, name: str = "helper-test", grace: int = 0) -> Command:
+def start_helper(
+    bmc: VirtualBmc, name: str = "helper-test", grace: int = 0, slots: str = _SLOTS
+) -> Command:
     """A helper with its state in /run/NAME, which keeps drives without an owner for `grace` s."""
-    bmc.write_file(f"/run/{name}.conf", _CONFIG.format(name=name, grace=grace))
+    bmc.write_file(f"/run/{name}.conf", _CONFIG.format(name=name, grace=grace) + slots)
     helper = bmc.start([str(_HELPER), "--config", f"/run/{name}.conf"])
     helper.wait_for_output("listening on")
     return helper
@@ -73,6 +77,12 @@ class Client:
         self.say(f"attach {slot} {kind} {path}")
         self.wait("reply attach 0 nbd")
         return self.bmc.wait_for_disk(kind)
+
+    def usb(self, path: str, word: str = "usb", slot: int = 0, drives: int = 1) -> str:
+        """Attaches ("usb") or adopts ("take") a USB device; returns its journal's word."""
+        self.ask(f"{word} {slot} {drives} {path}", f"reply {word} 0 -")
+        self.wait("functions [0-9]+")
+        return self.wait("journal of-[0-9]+").split()[-1]
 
     def adopt(self, kind: str, path: Path | str = ISO, slot: int = 0) -> None:
         self.ask(f"adopt {slot} {kind} {path}", "reply adopt 0 nbd")
