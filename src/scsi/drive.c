@@ -50,6 +50,7 @@ void scsi_drive_reset(struct scsi_drive *d)
 
 void scsi_drive_insert(struct scsi_drive *d, uint64_t size, bool writable)
 {
+    d->changed = true;
     d->blocks = size / d->block_size;
     d->loaded = d->blocks > 0;
     d->ejected = false;
@@ -68,6 +69,7 @@ void scsi_drive_remove(struct scsi_drive *d)
         drive_unload(d);
         drive_lock(d, false);
     }
+    d->changed = true;
     d->ejected = false;
     d->blocks = 0;
     d->writable = false;
@@ -166,6 +168,7 @@ struct scsi_deed scsi_drive_execute(struct scsi_drive *d, const uint8_t *cdb, si
     if (is_barred(d, command, known))
         return d->deed;
     d->needs = command->needs;
+    d->changed = false;
     return command->run(d, d->cdb);
 }
 
@@ -174,8 +177,12 @@ struct scsi_deed scsi_drive_done(struct scsi_drive *d, enum scsi_cause cause, ui
     struct scsi_deed (*next)(struct scsi_drive * d) = d->next;
 
     d->next = NULL;
-    if (d->needs & COMMAND_MEDIUM && !d->loaded)
-        return drive_check_empty(d);
+    if (d->needs & COMMAND_MEDIUM && d->changed) {
+        if (!d->loaded)
+            return drive_check_empty(d);
+        drive_tell_news(d);
+        return d->deed;
+    }
     if (cause != SCSI_FINE)
         return drive_fail(d, cause, moved);
     if (d->deed.kind == SCSI_PARAMETERS && moved < d->deed.length)

@@ -106,6 +106,7 @@ struct scsi_drive {
     bool ejected;        /* by the machine: not loaded, but still there to be loaded again */
     unsigned units;      /* logical units of the target it belongs to: for REPORT LUNS */
     bool used;           /* a command has come since scsi_drive_init() */
+    bool changed;        /* the medium is not the one that the command in work began with */
     uint8_t needs;       /* COMMAND_* of the command in work */
     uint32_t block_size; /* bytes */
     uint64_t blocks;     /* of the medium */
@@ -150,7 +151,7 @@ void scsi_drive_reload(struct scsi_drive *d);
 /* `length` is the CDB's, 1 to 16; bytes past the operation code's own length are ignored. */
 struct scsi_deed scsi_drive_execute(struct scsi_drive *d, const uint8_t *cdb, size_t length);
 /* The deed is over: `moved` bytes of its length were sent or received. When the medium went
- * meanwhile, the command ends with 3A whatever the cause. */
+ * meanwhile, the command ends with 3A whatever the cause, or with 28/00 when there is another. */
 struct scsi_deed scsi_drive_done(struct scsi_drive *d, enum scsi_cause cause, uint64_t moved);
 /* The events since the last call. */
 unsigned scsi_drive_take_events(struct scsi_drive *d);

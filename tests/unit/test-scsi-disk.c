@@ -488,6 +488,21 @@ static void test_the_medium_goes_meanwhile(void **state)
     }
 }
 
+/* And comes back as another one, on which a command of two steps must not fall. */
+static void test_another_medium_meanwhile(void **state)
+{
+    (void)state;
+    host_execute(&disk, "93 00 00000000000007FF 00000001 00 00");
+    scsi_drive_remove(&disk);
+    scsi_drive_insert(&disk, 512, true);
+    assert_int_equal(scsi_drive_done(&disk, SCSI_FINE, 512).status, SCSI_CHECK_CONDITION);
+    assert_int_equal(host_sense(&disk), 0x062800);
+    assert_deed("2A 00 00000000 00 0001 00", SCSI_WRITE, 0, 1); /* it was told */
+    scsi_drive_insert(&disk, BLOCKS * 512, false);
+    assert_int_equal(scsi_drive_done(&disk, SCSI_FINE, 512).status, SCSI_CHECK_CONDITION);
+    assert_int_equal(host_sense(&disk), 0x062800);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -508,6 +523,7 @@ int main(void)
         cmocka_unit_test_setup(test_a_medium_that_may_not_be_written, make_writable),
         cmocka_unit_test_setup(test_without_a_medium, make_writable),
         cmocka_unit_test_setup(test_the_medium_goes_meanwhile, make_writable),
+        cmocka_unit_test_setup(test_another_medium_meanwhile, make_writable),
     };
 
     return cmocka_run_group_tests_name("scsi-disk", tests, NULL, NULL);
