@@ -35,6 +35,7 @@ struct slot {
     unsigned grace; /* seconds: what the export bears of what was configured */
     struct loop_later *later;
     struct loop_timer *heartbeat;
+    bool beats_soon;          /* for the lock has changed */
     struct loop_timer *alarm; /* the engine's */
     struct loop_timer *clock; /* of the grace or the keep time */
     enum session_event clock_event;

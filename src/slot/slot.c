@@ -27,6 +27,9 @@
 
 /* A word to the far end at least this often, so that both ends notice a dead line. Milliseconds. */
 #define HEARTBEAT 2000
+/* And this soon after a lock: a machine that tries what is in the drive locks it for a moment only,
+ * and one that plays with it shall not flood the line. Milliseconds. */
+#define LOCK_SETTLES 200
 
 #define SECOND UINT64_C(1000000) /* of loop_clock() */
 
@@ -79,8 +82,11 @@ static void on_export_locked(void *owner, bool locked)
     struct slot *slot = owner;
 
     log_debug("slot %u: the machine %s", slot->config.number,
-             locked ? "has locked the drive" : "lets go of the drive");
-    far_end_tell(slot);
+              locked ? "has locked the drive" : "lets go of the drive");
+    if (slot->beats_soon)
+        return;
+    slot->beats_soon = true;
+    loop_timer_set(slot->heartbeat, LOCK_SETTLES);
 }
 
 static void on_export_stopped(void *owner, int error, const char *reason)
@@ -158,6 +164,7 @@ static void begin(struct slot *slot)
     if (engine_new(&config, &slot->engine) < 0)
         slot->engine = NULL;
     slot->export_started = false;
+    slot->beats_soon = false;
     loop_timer_set(slot->heartbeat, HEARTBEAT);
 }
 
@@ -402,6 +409,7 @@ static void beat(void *arg)
 {
     struct slot *slot = arg;
 
+    slot->beats_soon = false;
     far_end_tell(slot);
     if (slot->state == SESSION_SERVING) {
         note_served(slot);
