@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which disc an image passes for, and what READ DISC INFORMATION (MMC-6 6.21) and READ TRACK
- * INFORMATION (6.26) say of it: a finished disc with one session and one data track.
+ * Which disc an image passes for, and what READ DISC INFORMATION and READ TRACK INFORMATION
+ * (MMC-6) say of it: a finished disc with one session and one data track.
  *
  * The disc is the smallest real one the image fits on. A CD goes as far as its own addresses can
  * express: the lead-out at 99:59:74, which is 921 MB. (Discs are sold up to 80, 90 and 99 minutes;

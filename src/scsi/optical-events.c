@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * GET EVENT STATUS NOTIFICATION (MMC-6 6.7) and MECHANISM STATUS (6.11): how a host that asks every
+ * GET EVENT STATUS NOTIFICATION and MECHANISM STATUS (MMC-6): how a host that asks every
  * few seconds hears that a disc has come or gone, or that its person wishes to have it out.
  *
  * Of each class the latest event is kept, until it has been told once. Telling the same again would
@@ -91,7 +91,7 @@ static uint8_t *event_of(struct scsi_drive *d, unsigned class)
     }
 }
 
-/* Of the classes asked for, the first that has an event, else the first (MMC-6 6.7.1.4). */
+/* Of the classes asked for, the first that has an event, else the first. */
 static unsigned choose_class(struct scsi_drive *d, unsigned asked)
 {
     unsigned chosen = 0;

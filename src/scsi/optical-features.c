@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * GET CONFIGURATION (MMC-6 6.6): what the drive can do, feature by feature, and which profile is
+ * GET CONFIGURATION (MMC-6): what the drive can do, feature by feature, and which profile is
  * current. It may be asked at any time, disc or not, and tells nothing of a unit attention.
  *
  * The table is honest: a feature is in it when its commands are answered, and it is current while
@@ -34,7 +34,7 @@ struct feature {
     void (*fill)(const struct scsi_drive *d, struct bytes_writer *w); /* instead of `data` */
 };
 
-/* MMC-6 5.3.1; the one a host should prefer comes first. */
+/* The one a host should prefer comes first. */
 static const struct {
     uint16_t profile;
     uint8_t disc;
@@ -55,7 +55,7 @@ static void fill_profiles(const struct scsi_drive *d, struct bytes_writer *w)
     }
 }
 
-/* MMC-6 5.3.6: how many sectors lie in one block of the disc's error correction. */
+/* How many sectors lie in one block of the disc's error correction. */
 static void fill_random_readable(const struct scsi_drive *d, struct bytes_writer *w)
 {
     unsigned disc = optical_disc(d);
@@ -66,7 +66,7 @@ static void fill_random_readable(const struct scsi_drive *d, struct bytes_writer
     bytes_put_u8(w, 0);
 }
 
-/* MMC-6 5.3.42; in multiples of four. */
+/* Its length is a multiple of four. */
 static void fill_serial(const struct scsi_drive *d, struct bytes_writer *w)
 {
     size_t length = strlen(d->identity.serial);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * READ CD and READ CD MSF (MMC-6 6.18, 6.19): of a sector's 2352 bytes, the image has the 2048 of
+ * READ CD and READ CD MSF (MMC-6): of a sector's 2352 bytes, the image has the 2048 of
  * user data, in mode 1. They are read of any disc. Sync, headers, error correction and sub-channels
  * are not made up, and audio is not there.
  */

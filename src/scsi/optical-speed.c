@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How fast the drive says it is: GET PERFORMANCE (MMC-6 6.8), SET CD SPEED (6.37), SET STREAMING
- * (6.39), SET READ AHEAD (6.38).
+ * How fast the drive says it is: GET PERFORMANCE, SET CD SPEED, SET STREAMING, SET READ AHEAD
+ * (MMC-6).
  *
  * How fast it really is, the line to the far end decides. Hosts only show the number, so each disc
  * has that of a usual drive, from beginning to end: CD 48x, DVD 16x, BD 12x. Requests to spin

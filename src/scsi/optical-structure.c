@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * READ DISC STRUCTURE (MMC-6 6.22; READ DVD STRUCTURE before), of a DVD or a BD: what such a disc
+ * READ DISC STRUCTURE (MMC-6; READ DVD STRUCTURE before), of a DVD or a BD: what such a disc
  * has in its lead-in, made up from the image's size. Nothing on it is encrypted or bound to a
  * region, and whoever pressed it wrote nothing about it.
  *
@@ -16,10 +16,16 @@
 #define FORMAT_LIST 0xFF
 #define READABLE    0x40 /* RDS: by READ DISC STRUCTURE */
 
-#define DVD_FIRST_SECTOR 0x030000u /* physical, of LBA 0 (ECMA-267, 13.3) */
+#define DVD_FIRST_SECTOR 0x030000u /* physical, of LBA 0 (ECMA-267) */
 #define DVD_SECTOR_MASK  0xFFFFFFu
 
-#define BD_LAYER_SECTORS 12219392u /* 25 GB */
+/* Discs of one, two, three and four layers: 25, 50, 100 and 128 GB. */
+static const uint32_t bd_sectors[] = {12219392, 24438784, 48878592, 62500864};
+
+#define BD_LAYERS_MAX   4
+#define BD_FIRST_SECTOR 0x100000u /* physical, of LBA 0 */
+#define BD_UNIT_LENGTH  64        /* of which the first 32 bytes say something */
+#define BD_UNIT_USED    32
 
 struct structure {
     uint8_t media, format;
@@ -28,7 +34,7 @@ struct structure {
 };
 
 /*
- * Physical format information (MMC-6 table 413). A disc of two layers has its second one read from
+ * Physical format information. A disc of two layers has its second one read from
  * the outside in (OTP): there a sector's address is the complement of that of the one it lies
  * over in layer 0, and layer 0 has the odd block of 16.
  */
@@ -48,20 +54,43 @@ static void fill_dvd_physical(const struct scsi_drive *d, struct bytes_writer *w
     bytes_put_u32(w, two ? last : 0); /* where layer 0 ends */
 }
 
+static unsigned bd_layers(uint32_t sectors)
+{
+    unsigned layers = 1;
+
+    while (layers < BD_LAYERS_MAX && sectors > bd_sectors[layers - 1])
+        layers++;
+    return layers;
+}
+
 /*
- * Disc Information (MMC-6 table 454), one unit: what is common to all kinds of BD. Fields that only
- * the pressing knows stay zero.
+ * Disc Information: a unit for each layer. How addresses go on from layer to layer, only the
+ * pressing knows; so they are told of discs of one layer.
  */
 static void fill_bd_information(const struct scsi_drive *d, struct bytes_writer *w)
 {
-    uint32_t layers = (optical_sectors(d) + BD_LAYER_SECTORS - 1) / BD_LAYER_SECTORS;
+    uint32_t sectors = optical_sectors(d);
+    unsigned layers = bd_layers(sectors);
+    uint32_t last = BD_FIRST_SECTOR + sectors - 1;
 
-    bytes_put(w, "DI", 2);
-    bytes_put_u8(w, 1);     /* format of the unit */
-    bytes_put_be(w, 0, 5);  /* the first and only unit */
-    bytes_put(w, "BDO", 3); /* BD-ROM */
-    bytes_put_u8(w, 0x01);  /* 120 mm; class 0, version 1 */
-    bytes_put_u8(w, (uint8_t)((layers < 15 ? layers : 15) << 4 | 0x01)); /* embossed */
+    for (unsigned layer = 0; layer < layers; layer++) {
+        bytes_put(w, "DI", 2);
+        bytes_put_u8(w, 1); /* format of the unit */
+        bytes_put_u8(w, (uint8_t)(layers << 3 | layer));
+        bytes_put_u8(w, 0);
+        bytes_put_u8(w, (uint8_t)layer); /* number of the unit */
+        bytes_put_u16(w, BD_UNIT_USED << 8);
+        bytes_put(w, "BDO", 3);
+        bytes_put_u8(w, 0x01); /* 120 mm; class 0, version 1 */
+        bytes_put_u8(w, (uint8_t)(layers << 4 | 0x01));
+        bytes_put_u8(w, layers <= 2 ? 0x01 : 0x00); /* no DVD or CD beneath; 25 GB a layer */
+        bytes_put_be(w, 0, 6);
+        bytes_put_u32(w, layers == 1 ? last : 0);
+        bytes_put_u32(w, layers == 1 ? BD_FIRST_SECTOR : 0);
+        bytes_put_u32(w, layers == 1 ? last | 31 : 0); /* in whole clusters */
+        bytes_put(w, (const uint8_t[BD_UNIT_LENGTH - BD_UNIT_USED]){0},
+                  BD_UNIT_LENGTH - BD_UNIT_USED);
+    }
 }
 
 static const struct structure structures[] = {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * READ TOC/PMA/ATIP (MMC-6 6.25) and READ SUB-CHANNEL (MMC-5 6.34): the disc as a CD's table of
+ * READ TOC/PMA/ATIP (MMC-6) and READ SUB-CHANNEL (MMC-5): the disc as a CD's table of
  * contents tells it, which hosts ask of DVDs and BDs as well. It has one session with one data
  * track, from the first sector to the last.
  *
  * A time of day on the disc, MSF, is minutes, seconds and frames of 1/75 s, one a sector, the first
- * sector being at 00:02:00. What is later than 255:59:74 is told as that (MMC-6 6.25.3.2).
+ * sector being at 00:02:00. What is later than 255:59:74 is told as that.
  *
  * Formats 3 to 5 are about what is written on discs that can be written to, and about titles: this
  * drive has neither.

@@ -46,16 +46,16 @@ static const struct scsi_command rows[] = {
 const struct scsi_commands optical_commands = {rows, sizeof rows / sizeof rows[0]};
 
 /*
- * Error recovery (MMC-6 7.2): whatever is wrong with a read, all means against it have been tried.
- * Power condition (SPC-3 7.4.12): it is always active. There is nothing to say and nothing to set.
+ * Error recovery (MMC-6): whatever is wrong with a read, all means against it have been tried.
+ * Power condition (SPC-3): it is always active. There is nothing to say and nothing to set.
  */
 static void fill_nothing(const struct scsi_drive *d, uint8_t *page, enum scsi_values which)
 {
     (void)d, (void)page, (void)which;
 }
 
-/* MMC-6 7.6. The least a host should wait for an answer: what Linux grants, which an outage of the
- * line needs now and then. */
+/* Time-out and protect (MMC-6). The least a host should wait for an answer: what Linux grants,
+ * which an outage of the line needs now and then. */
 static void fill_timeout(const struct scsi_drive *d, uint8_t *page, enum scsi_values which)
 {
     (void)d;
@@ -63,7 +63,7 @@ static void fill_timeout(const struct scsi_drive *d, uint8_t *page, enum scsi_va
         page[7] = page[9] = 30; /* seconds, of either group of commands */
 }
 
-/* MMC-3 5.5.10, which later ones call legacy and every host reads. */
+/* Capabilities and mechanical status (MMC-3), which later ones call legacy and every host reads. */
 static void fill_capabilities(const struct scsi_drive *d, uint8_t *page, enum scsi_values which)
 {
     uint16_t speed = optical_speed(d);

@@ -213,12 +213,32 @@ static void test_bd_structures(void **state)
     (void)state;
     insert(SIX_GB * 2);
     assert_structure("AD 01 00 00 00 00 00 00 FF FF 00 00", 4100,
-                     "1002 0000 44 49 01 0000000000 42 44 4F 01 11");
+                     "1002 0000 44 49 01 08 00 00 20 00 42 44 4F 01 11 01 000000000000 "
+                     "006FFFFF 00100000 006FFFFF");
     assert_answer(&drive, "AD 01 00 00 00 00 00 FF 00 FF 00 00", "0006 0000 00 40 1004");
     assert_refused(&drive, "AD 00 00 00 00 00 00 00 00 FF 00 00", 0x052400);
-    insert((uint64_t)40000000000);
-    assert_structure("AD 01 00 00 00 00 00 00 00 20 00 00", 32,
-                     "1002 0000 44 49 01 0000000000 42 44 4F 01 21");
+}
+
+/* A unit a layer. */
+static void test_a_bd_of_several_layers(void **state)
+{
+    static const uint64_t sectors[] = {12219392, 24438784, 48878592, UINT32_MAX};
+    uint8_t unit[14];
+
+    (void)state;
+    for (unsigned layers = 1; layers <= 4; layers++) {
+        insert(sectors[layers - 1] * SECTOR);
+        assert_int_equal(host_ask(&drive, "AD 01 00 00 00 00 00 00 FF FF 00 00"), 4100);
+        for (unsigned layer = 0; layer < layers; layer++) {
+            host_bytes("44 49 01 00 00 00 20 00 42 44 4F 01 00 01", unit, sizeof unit);
+            unit[3] = (uint8_t)(layers << 3 | layer);
+            unit[5] = (uint8_t)layer;
+            unit[12] = (uint8_t)(layers << 4 | 1);
+            unit[13] = layers <= 2;
+            assert_memory_equal(drive.bytes + 4 + (size_t)layer * 64, unit, sizeof unit);
+        }
+        assert_int_equal(drive.bytes[4 + layers * 64], 0); /* and no more */
+    }
 }
 
 static void test_a_cd_has_no_structures(void **state)
@@ -308,6 +328,7 @@ int main(void)
         cmocka_unit_test(test_dvd_structures),
         cmocka_unit_test(test_a_dvd_of_two_layers),
         cmocka_unit_test(test_bd_structures),
+        cmocka_unit_test(test_a_bd_of_several_layers),
         cmocka_unit_test(test_a_cd_has_no_structures),
         cmocka_unit_test(test_read_cd),
         cmocka_unit_test(test_read_cd_msf),
