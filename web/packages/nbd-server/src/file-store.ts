@@ -22,7 +22,12 @@ export interface FileLike {
   readonly size: number;
   /** Milliseconds since 1970, or absent for a mere Blob. */
   readonly lastModified?: number;
-  slice(start: number, end: number): { arrayBuffer(): Promise<ArrayBuffer>; stream?(): ByteStream };
+  slice(start: number, end: number): FilePart;
+}
+
+export interface FilePart {
+  arrayBuffer(): Promise<ArrayBuffer>;
+  stream?(): ByteStream;
 }
 
 /**
@@ -43,6 +48,8 @@ export class FileChangedError extends Error {
 }
 
 export interface FileStoreOptions {
+  /** The bytes of a part as a stream, if there is a better way than its own `stream()`. */
+  stream?: (part: FilePart) => ByteStream | null;
   /** Bytes read at least, and at a jump; extents are aligned to it. Default: 256 KiB. */
   minRead?: number;
   /** Bytes read at most, where access is sequential: `minRead` times a power of two. Default: 4 MiB. */
@@ -79,6 +86,7 @@ export class FileStore implements BlockStore {
   readonly #maxRead: number;
   readonly #streamRead: number;
   readonly #memory: number;
+  readonly #stream: (part: FilePart) => ByteStream | null | undefined;
   readonly #onChanged: ((error: FileChangedError) => void) | undefined;
   /** The least recently used first. They never overlap. */
   #extents: Extent[] = [];
@@ -99,6 +107,7 @@ export class FileStore implements BlockStore {
     this.#maxRead = options.maxRead ?? 4 * MiB;
     this.#streamRead = options.streamRead ?? MiB;
     this.#memory = options.memory ?? 16 * MiB;
+    this.#stream = options.stream ?? ((part) => part.stream?.());
     this.#onChanged = options.onChanged;
   }
 
@@ -219,7 +228,7 @@ export class FileStore implements BlockStore {
   }
 
   #openRun(start: number): FileRun | undefined {
-    const stream = this.#hasStreams && this.#file.slice(start, this.size).stream?.();
+    const stream = this.#hasStreams && this.#stream(this.#file.slice(start, this.size));
     try {
       if (stream) return new FileRun(stream, start);
     } catch {}

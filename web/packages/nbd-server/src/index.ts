@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+export type { ByteStream } from './file-run.js';
 export {
   FileChangedError,
   type FileChangeSign,

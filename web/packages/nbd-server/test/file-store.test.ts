@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { ByteStream } from '../src/file-run.js';
-import { FileChangedError, type FileLike, FileStore } from '../src/file-store.js';
+import { FileChangedError, type FileLike, type FilePart, FileStore } from '../src/file-store.js';
 import { NbdServer } from '../src/server.js';
 import { counting, TestClient } from './test-client.js';
 
@@ -186,6 +186,21 @@ describe('reading in order, where there are streams', () => {
       [32, 96],
     ]);
     expect(file.streams).toEqual([96]);
+  });
+
+  test('takes the stream that it is told of', async () => {
+    const file = new StreamingFile(image);
+    const parts: unknown[] = [];
+    const stream = (part: FilePart) => {
+      parts.push(part);
+      return part.stream?.() ?? null;
+    };
+    await readTo(new FileStore(file, { ...runs, stream }), 0, 1000);
+    expect(parts).toHaveLength(1);
+    expect(file.streams).toEqual([96]);
+    const none = new FakeFile(image);
+    await readTo(new FileStore(none, { ...runs, stream: () => null }), 0, 1000);
+    expect(none.slices.at(-1)?.[1]).toBe(1000);
   });
 
   test("several readers have a stream each, and memory that serves again is nobody else's", async () => {

@@ -8,7 +8,7 @@
  * lets the machine wait, and this side comes back with the ticket that the device gave it. Each
  * connection negotiates anew; the file's store, with all it has read, stays.
  */
-import { FileStore } from '@platter/nbd-server';
+import { type ByteStream, FileStore } from '@platter/nbd-server';
 import { ASK_FIRST_FROM, retryDelay, TRY_LIMIT } from './backoff.js';
 import { type Close, Connection, TICK } from './connection.js';
 import { mayComeBack } from './endings.js';
@@ -73,6 +73,8 @@ export class Session {
     this.#file = file;
     this.#tell = tell;
     this.#store = new FileStore(file, {
+      // Chromium gives a Response's bytes in larger pieces than a Blob's own stream, at half the cost.
+      stream: (part) => new Response(part as Blob).body as ByteStream | null,
       // Reads that are under way are answered with EIO first; then the session ends.
       onChanged: () =>
         setTimeout(() => this.#leave('file', CLOSE_FILE_CHANGED, 'The file changed.'), 0),
