@@ -11,7 +11,7 @@ import urllib.request
 
 from chromium import Chromium
 from result import NotMeasured, Peers, Result
-from rig import BUILD, TOP, Rig, cpu_seconds, nbdcopy, need, say
+from rig import BUILD, TOP, Rig, cpu_seconds, nbdcopy, need, say, wait_until
 
 SIZE = 256 << 20
 GIB = 1 << 30
@@ -65,12 +65,17 @@ def served_once(browser, daemon):
     return SIZE / seconds, told.get("bytes_fetched", SIZE) // asks, cost
 
 
+def dropped(sink):
+    """What it has said so far, a transfer each: bytes and microseconds."""
+    return re.findall(r"dropped (\d+) in (\d+)\n", sink.text())
+
+
 def bare_once(browser, sink, message, from_file):
     """Bytes per second into the program that drops them."""
-    said = len(re.findall(r"dropped ", sink.text()))
+    said = len(dropped(sink))
     browser.send(SIZE, message, from_file)
-    sink.wait_for(rf"(?s)(?:dropped .*){{{said + 1}}}")
-    count, microseconds = re.findall(r"dropped (\d+) in (\d+)", sink.text())[-1]
+    wait_until(lambda: len(dropped(sink)) > said, "the program has dropped everything", 30)
+    count, microseconds = dropped(sink)[-1]
     assert int(count) == SIZE, f"{count} bytes came of {SIZE}"
     return SIZE / int(microseconds) * 1e6
 

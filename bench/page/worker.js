@@ -26,7 +26,7 @@ onmessage = async ({ data: { bytes, message, file, url } }) => {
 
 /** Fills one target after the other from the file, over and over, out of a stream, as the page does. */
 function fileReader(file) {
-  const open = () => file.stream().getReader({ mode: 'byob' });
+  const open = () => new Response(file).body.getReader({ mode: 'byob' });
   let reader = open();
   let memory = new ArrayBuffer(READ);
   let block = new Uint8Array();
