@@ -401,6 +401,29 @@ static void test_decide(void **state)
     }
 }
 
+/* Whatever differs in one byte from what is known is refused, but for the interface's number. */
+static void test_decide_near_misses(void **state)
+{
+    static const uint8_t known[2][8] = {{0x21, 0xff, 0, 0, 0, 0, 0, 0},
+                                        {0xa1, 0xfe, 0, 0, 0, 0, 1, 0}};
+    static const enum usb_ep0_answer answers[2] = {USB_EP0_RESET, USB_EP0_MAX_LUN};
+    unsigned function;
+
+    (void)state;
+    for (unsigned i = 0; i < 2 * 8 * 256; i++) {
+        const uint8_t *of = known[i >> 11];
+        unsigned at = i >> 8 & 7;
+        uint8_t bytes[8];
+        bool same;
+
+        memcpy(bytes, of, sizeof bytes);
+        bytes[at] = (uint8_t)i;
+        same = bytes[at] == of[at] || (at == 4 && bytes[at] < 16);
+        assert_int_equal(usb_ep0_decide(bytes, 16, &function),
+                         same ? answers[i >> 11] : USB_EP0_STALL);
+    }
+}
+
 /* A request that its reader has not lived to answer is not left to block what comes after it. */
 static void test_left_by_another(void **state)
 {
@@ -479,10 +502,15 @@ static void test_freed_in_an_event(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        EP0_TEST(test_the_bus),           EP0_TEST(test_several_at_once),
-        EP0_TEST(test_requests),          cmocka_unit_test(test_decide),
-        EP0_TEST(test_left_by_another),   EP0_TEST(test_errors),
-        EP0_TEST(test_half_an_event),     EP0_TEST(test_mute_machine),
+        EP0_TEST(test_the_bus),
+        EP0_TEST(test_several_at_once),
+        EP0_TEST(test_requests),
+        cmocka_unit_test(test_decide),
+        cmocka_unit_test(test_decide_near_misses),
+        EP0_TEST(test_left_by_another),
+        EP0_TEST(test_errors),
+        EP0_TEST(test_half_an_event),
+        EP0_TEST(test_mute_machine),
         EP0_TEST(test_freed_in_an_event),
     };
 
