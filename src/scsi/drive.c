@@ -213,7 +213,7 @@ struct scsi_deed drive_receive(struct scsi_drive *d, uint64_t length,
 {
     if (length == 0)
         return drive_good(d);
-    if (length > sizeof d->bytes)
+    if (length > SCSI_PARAMETERS_MAX)
         return drive_check(d, KEY_ILLEGAL_REQUEST, 0x1A, 0x00); /* PARAMETER LIST LENGTH ERROR */
     d->next = next;
     d->deed = (struct scsi_deed){.kind = SCSI_PARAMETERS, .into = d->bytes, .length = length};

@@ -195,6 +195,11 @@ static void test_how_safe_a_write_must_be(void **state)
         disk.caching = false;
         assert_int_equal(host_execute(&disk, cdb).fua, all[i].off);
     }
+    host_execute(&disk, "41 00 00000000 00 0001 00");
+    assert_true(scsi_drive_done(&disk, SCSI_FINE, 512).fua);
+    disk.caching = true;
+    host_execute(&disk, "41 00 00000000 00 0001 00");
+    assert_false(scsi_drive_done(&disk, SCSI_FINE, 512).fua);
 }
 
 /* READ with FUA sees what is on the medium, so what the cache holds goes there first. */
@@ -240,8 +245,10 @@ static void test_write_same(void **state)
         assert_int_equal(deed.kind, SCSI_PARAMETERS);
         assert_int_equal(deed.length, 512);
         memset(deed.into, 0, 512);
+        disk.bytes[512] = 1; /* what lies behind the block is not of it */
         deed = scsi_drive_done(&disk, SCSI_FINE, 512);
         assert_int_equal(deed.kind, SCSI_ZERO);
+        assert_false(deed.fua);
         assert_int_equal(deed.no_hole, !unmap);
         assert_int_equal(deed.offset, 0x10 * 512);
         assert_int_equal(deed.length, 0x20 * 512);
@@ -265,7 +272,9 @@ static void test_write_same_refused(void **state)
     (void)state;
     make(0x20000, true, false);
     assert_refused(&disk, "41 00 00000000 00 0000 00", 0x052400); /* WSNZ */
+    assert_int_equal(disk.bytes[17], 7);
     assert_refused(&disk, "93 00 0000000000000000 00000000 00 00", 0x052400);
+    assert_int_equal(disk.bytes[17], 10);
     assert_refused(&disk, "93 00 0000000000000000 00010001 00 00", 0x052400);
     assert_int_equal(host_execute(&disk, "93 08 0000000000000000 00010000 00 00").kind,
                      SCSI_PARAMETERS);
@@ -329,6 +338,8 @@ static void test_unmap_refused(void **state)
     assert_int_equal(disk.bytes[17], 8 + 16 + 8);
     assert_refused(&disk, "42 01 00000000 00 0018 00", 0x052400); /* ANCHOR */
     assert_refused(&disk, "42 00 00000000 00 FFFF 00", 0x051A00);
+    assert_refused(&disk, "42 00 00000000 00 1001 00", 0x051A00);
+    assert_int_equal(host_execute(&disk, "42 00 00000000 00 1000 00").kind, SCSI_PARAMETERS);
 }
 
 static void test_too_many_ranges(void **state)

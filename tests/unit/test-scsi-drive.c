@@ -74,6 +74,14 @@ static void test_what_waits_is_told_in_order(void **state)
     assert_refused(&drive, READ, 0x062800);
     assert_deferred_full();
     assert_ready();
+    scsi_drive_reset(&drive);
+    scsi_drive_reload(&drive);
+    assert_refused(&drive, TUR, 0x062900);
+    assert_refused(&drive, TUR, 0x062800);
+    scsi_drive_reset(&drive);
+    scsi_drive_insert(&drive, 1 << 20, true);
+    assert_refused(&drive, TUR, 0x062900);
+    assert_refused(&drive, TUR, 0x062800);
 }
 
 /* A medium that was there before the machine looked is none that has changed. */
@@ -145,6 +153,9 @@ static void test_sense_past_32_bits(void **state)
     make(state);
     scsi_drive_insert(&drive, (uint64_t)4 << 40, false);
     assert_refused(&drive, TUR, 0x062900);
+    host_execute(&drive, "88 00 00000000FFFFFFFF 00000001 00 00");
+    scsi_drive_done(&drive, SCSI_READ_FAILED, 0);
+    assert_answer(&drive, SENSE, "F0 00 03 FFFFFFFF 0A 00000000 1100 00 000000");
     host_execute(&drive, "88 00 0000000100000000 00000001 00 00");
     scsi_drive_done(&drive, SCSI_READ_FAILED, 0);
     assert_answer(&drive, SENSE, "70 00 03 00000000 0A 00000000 1100 00 000000");
@@ -390,7 +401,9 @@ static void test_eject_and_load(void **state)
     assert_int_equal(scsi_drive_take_events(&drive), SCSI_EVENT_EJECTED);
     assert_int_equal(scsi_drive_take_events(&drive), 0);
     assert_refused(&drive, TUR, 0x023A00);
-    assert_good(&drive, EJECT); /* it is out */
+    assert_good(&drive, EJECT);               /* it is out */
+    assert_good(&drive, "1B 00 00 00 01 00"); /* a start is not a load */
+    assert_false(scsi_drive_is_loaded(&drive));
     assert_good(&drive, LOAD);
     assert_int_equal(scsi_drive_take_events(&drive), SCSI_EVENT_LOADED);
     assert_ready();
@@ -453,7 +466,9 @@ static void test_lock(void **state)
     assert_refused(&drive, LOAD, 0x055302);
     assert_good(&drive, ALLOW);
     assert_good(&drive, LOAD);
-    scsi_drive_take_events(&drive);
+    assert_int_equal(scsi_drive_take_events(&drive), /* what happened, in whatever order */
+                     SCSI_EVENT_LOCKED | SCSI_EVENT_UNLOCKED | SCSI_EVENT_EJECTED |
+                         SCSI_EVENT_LOADED);
     assert_good(&drive, PREVENT);
     scsi_drive_remove(&drive); /* by force */
     assert_false(scsi_drive_is_locked(&drive));
@@ -492,6 +507,9 @@ static void test_another_process_goes_on(void **state)
     assert_true(scsi_drive_is_locked(&drive));
     assert_int_equal(scsi_drive_take_events(&drive), 0);
     assert_int_equal(host_execute(&drive, "2A 00 000007FF 00 0001 00").kind, SCSI_WRITE);
+    drive.caching = false;
+    drive = heir(MEDIUM_DISK);
+    assert_true(host_execute(&drive, "2A 00 00000000 00 0001 00").fua);
     host_execute(&drive, "28 00 00000800 00 0001 00"); /* sense that was not fetched yet */
     drive = heir(MEDIUM_DISK);
     assert_int_equal(host_sense(&drive), 0x052100);
@@ -507,6 +525,16 @@ static void test_another_process_goes_on(void **state)
     assert_deferred_full();
     host_drive_with(&drive, MEDIUM_CD, 1 << 20);
     drive = heir(MEDIUM_CD);
+    assert_ready();
+}
+
+/* No command has come yet, in either process. */
+static void test_another_process_begins(void **state)
+{
+    make(state);
+    drive = heir(MEDIUM_DISK);
+    scsi_drive_insert(&drive, 1 << 20, true);
+    assert_refused(&drive, TUR, 0x062900);
     assert_ready();
 }
 
@@ -563,6 +591,7 @@ int main(void)
         cmocka_unit_test_setup(test_stopping_and_power, make_ready),
         cmocka_unit_test_setup(test_lock, make_ready),
         cmocka_unit_test_setup(test_another_process_goes_on, make_ready),
+        cmocka_unit_test(test_another_process_begins),
         cmocka_unit_test_setup(test_notes_that_make_no_sense, make_ready),
     };
 
