@@ -238,6 +238,7 @@ void usb_port_set_engine(struct usb_port *p, struct engine *engine)
 {
     p->engine = engine;
     p->link = EXPORT_LINK_LIVE;
+    wake(p);
 }
 
 void usb_port_drop_engine(struct usb_port *p, void (*done)(void *arg), void *arg)
