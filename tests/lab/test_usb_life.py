@@ -34,7 +34,7 @@ STAYS = 1  # the slot whose drive is always there
 def platter(bmc: VirtualBmc) -> Iterator[Platter]:
     """Two slots: one whose drive comes with its medium, and one whose CD drive is always there."""
     platter_parts.check_built()
-    config = platter_parts.config_with("usb") + "cache = 8\n"
+    config = platter_parts.config_with("usb") + f"cache = 8\ngrace = {170 * TENTH:.0f}\n"
     config += "[slot 1]\nname = Always there\nexport = usb\nplugged = always\ndrive = cd\n"
     programs = Platter(bmc)
     programs.install(config)
@@ -184,8 +184,6 @@ def test_the_bus_is_suspended(bmc, platter, line) -> None:
             bmc.run(f"echo 0 >{node}/power/autosuspend_delay_ms; echo auto >{node}/power/control")
         bmc.run(f"until [ $(cat {port}/power/runtime_status) = suspended ]; do sleep 0.1; done")
         assert bmc.sha256(drive) == hashlib.sha256(IMAGE).hexdigest()
-        bmc.run(f"until [ $(cat {port}/power/runtime_status) = suspended ]; do sleep 0.1; done")
-        assert bmc.read_at(drive, 1 << 20, 4096) == IMAGE[1 << 20 : (1 << 20) + 4096]
 
 
 def test_the_machine_enumerates_anew(bmc, platter, line) -> None:
