@@ -136,11 +136,13 @@ def test_a_line_that_stalls(bmc: VirtualBmc, platter: Platter, line: Wan) -> Non
 
 
 @pytest.mark.parametrize("kind", ["disk", "cd"])
-def test_killed_platterds(bmc: VirtualBmc, platter: Platter, line: Wan, kind: str) -> None:
+def test_killed_platterds(
+    bmc: VirtualBmc, platter: Platter, line: Wan, kind: str, export: str
+) -> None:
     draw = chance(f"kills {kind}")
     kills = KILLS // 2
     with session(bmc, line, kind=kind) as (page, drive):
-        with Reading(bmc, drive, IMAGE, SEED) as reading:
+        with Reading(bmc, drive, IMAGE, SEED, may_reset=export == "usb") as reading:
             for number in range(kills):
                 time.sleep(draw.uniform(*SERVICE))
                 bmc.run(["kill", "-9", str(platter.daemon.pid)])
