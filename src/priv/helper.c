@@ -116,11 +116,11 @@ static void helper_release(void *arg, unsigned slot)
     struct helper *h = arg;
     struct helper_slot *s = &h->slots[slot];
 
-    close_if_open(&s->lock);
     close_if_open(&s->socket);
     close_if_open(&s->journal);
     while (s->endpoint_count > 0)
         close(s->endpoints[--s->endpoint_count]);
+    close_if_open(&s->lock);
 }
 
 /* Keeps the socket that a job connects beside that job, and gives up the one it replaces. */
