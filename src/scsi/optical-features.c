@@ -83,8 +83,8 @@ static const struct feature features[] = {
     {.code = 0x0001, .version = 2, .discs = ALWAYS, .length = 8, .data = {0, 0, 0, 8, 2}},
     /* Morphing: operational change events are told (OCEvent), when polled for. */
     {.code = 0x0002, .version = 1, .discs = ALWAYS, .length = 4, .data = {2}},
-    /* Removable Medium: a tray that opens and closes, without a prevent jumper; can be locked. */
-    {.code = 0x0003, .version = 2, .discs = ALWAYS, .length = 4, .data = {0x3D}},
+    /* Removable Medium: a tray that opens and closes, and can be locked. */
+    {.code = 0x0003, .version = 2, .discs = ALWAYS, .length = 4, .data = {0x39}},
     {.code = 0x0010, .discs = ALL_DISCS, .fill = fill_random_readable},
     /* Multi-Read, CD Read (user data alone: no C2 pointers, no CD-Text), DVD Read, BD Read (of
      * BD-ROM class 0, version 1). */

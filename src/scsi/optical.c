@@ -71,8 +71,9 @@ static void fill_capabilities(const struct scsi_drive *d, uint8_t *page, enum sc
     if (which == VALUES_CHANGEABLE)
         return;
     page[2] = 0x0B; /* reads CD-R, CD-RW (Multi-Read) and DVD-ROM; writes nothing */
-    /* A tray that ejects and can be locked, without a prevent jumper; whether it is locked now. */
-    page[6] = (uint8_t)(0x2D | d->locked << 1);
+    /* A tray that ejects and can be locked, but is not when the drive comes up; whether it is now.
+     */
+    page[6] = (uint8_t)(0x29 | d->locked << 1);
     page[8] = page[14] = (uint8_t)(speed >> 8);
     page[9] = page[15] = (uint8_t)speed;
 }

@@ -25,7 +25,7 @@ static const char recovery[] = "01 0A 00000000000000000000";
 static const char power[] = "1A 0A 00000000000000000000";
 static const char exceptions[] = "1C 0A 08000000000000000000";
 static const char timeout[] = "1D 08 00000000 00 1E 00 1E";
-static const char capabilities[] = "2A 1E 0B 00 00 00 2D 00 2113 0000 0000 2113"
+static const char capabilities[] = "2A 1E 0B 00 00 00 29 00 2113 0000 0000 2113"
                                    "0000000000000000 0000000000000000";
 
 static struct scsi_drive drive;
@@ -73,11 +73,11 @@ static void test_the_page_tells_the_lock_and_the_speed(void **state)
     insert((uint64_t)6 << 30);
     assert_good(&drive, LOCK);
     assert_int_equal(host_ask(&drive, "5A 08 2A 00 00 00 00 00 80 00"), 40);
-    assert_int_equal(drive.bytes[8 + 6], 0x2F);
+    assert_int_equal(drive.bytes[8 + 6], 0x2B);
     assert_int_equal(drive.bytes[8 + 8] << 8 | drive.bytes[8 + 9], 16 * 1385);
     assert_good(&drive, UNLOCK);
     assert_int_equal(host_ask(&drive, "5A 08 2A 00 00 00 00 00 80 00"), 40);
-    assert_int_equal(drive.bytes[8 + 6], 0x2D);
+    assert_int_equal(drive.bytes[8 + 6], 0x29);
 }
 
 static void test_the_machine_ejects_and_loads(void **state)

@@ -74,7 +74,7 @@ static const char all_features[] =
     "0000 03 0C 0040 00 00 0010 00 00 0008 01 00 " /* profiles */
     "0001 0B 08 00000008 02 000000 "               /* core: USB */
     "0002 07 04 02 000000 "                        /* morphing */
-    "0003 0B 04 3D 000000 "                        /* removable medium */
+    "0003 0B 04 39 000000 "                        /* removable medium */
     "0010 01 08 00000800 0001 01 00 "              /* random readable */
     "001D 01 00 "                                  /* multi-read */
     "001E 09 04 00000000 "                         /* CD read */
@@ -102,7 +102,7 @@ static void test_features(void **state)
                   "0100 03 00 0105 07 04 00000000 0108 03 0C 504C41545445523031 202020");
     /* One. */
     assert_answer(&drive, "46 02 00 03 00 00 00 00 FF 00",
-                  "0000000C 0000 0008 0003 0B 04 3D 000000");
+                  "0000000C 0000 0008 0003 0B 04 39 000000");
     assert_answer(&drive, "46 02 01 06 00 00 00 00 FF 00", "00000004 0000 0008"); /* CSS: no */
     assert_refused(&drive, "46 03 00 00 00 00 00 00 08 00", 0x052400);
 }
