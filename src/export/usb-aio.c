@@ -12,8 +12,8 @@
  * Who owns what: transfers are their owners'. Between a submission and `done` the kernel has them,
  * or, once their event has been taken from the ring, `over`.
  *
- * What always holds: every event was counted on the eventfd, so whatever lies in `over` has a turn
- * of the loop coming.
+ * What always holds: every event but a quiet transfer's was counted on the eventfd, so whatever
+ * lies in `over` has a turn of the loop coming, or nobody who waits for it.
  */
 #include "export/usb-aio.h"
 
@@ -130,7 +130,8 @@ static int submit(struct usb_aio *a, struct usb_transfer *t)
     struct iocb *one = &t->iocb;
     int result;
 
-    io_set_eventfd(one, a->event_fd);
+    if (!t->quiet)
+        io_set_eventfd(one, a->event_fd);
     one->data = t;
     t->result = 0;
     list_init(&t->link);
@@ -165,6 +166,13 @@ void usb_aio_cancel(struct usb_aio *a, struct usb_transfer *t)
 
     /* Whatever it says: the event comes through the ring (aio.c, io_cancel). */
     io_cancel(a->context, &t->iocb, &unused);
+    usb_aio_look(a);
+}
+
+void usb_aio_look(struct usb_aio *a)
+{
+    /* It fails only where 2^64 - 1 events were counted already. */
+    eventfd_write(a->event_fd, 1);
 }
 
 static int halted(ssize_t moved)

@@ -24,6 +24,9 @@ struct usb_transfer {
     /* Exactly once, never from inside the call that began it: the bytes moved, or -errno.
      * -ESHUTDOWN: the endpoint was disabled; -ECONNRESET: cancelled. */
     void (*done)(struct usb_transfer *t, int64_t result);
+    /* Nobody waits for its end: `done` comes with that of the next one that is not quiet, or after
+     * usb_aio_look(), or a cancel. A turn of the loop is saved. */
+    bool quiet;
 
     /* Private. */
     struct iocb iocb;
@@ -50,6 +53,9 @@ int usb_aio_receive(struct usb_aio *a, struct usb_transfer *t, int fd, const str
 /* One that is under way; harmless when it is over already and has not been told of. `done` follows
  * in any case. What was cancelled is off the endpoint when this returns. */
 void usb_aio_cancel(struct usb_aio *a, struct usb_transfer *t);
+
+/* What has ended quietly is told of on the loop's next turn. */
+void usb_aio_look(struct usb_aio *a);
 
 /*
  * Halts an endpoint, by the way FunctionFS has for it: I/O in the wrong direction (f_fs.c,

@@ -84,7 +84,8 @@ static void tell_events(struct usb_function *f)
     }
 }
 
-/* Data and status leave in order, so what is left on its way says how far they are. */
+/* Data and status leave in order, so what is left on its way says how far they are. (Of data that
+ * was sent quietly it is known only with the status.) */
 static void follow_status(struct usb_function *f)
 {
     if (!f->answered)
@@ -165,7 +166,7 @@ static bool await_command(struct usb_function *f)
 static bool send(struct usb_function *f, const struct bot_deed *deed)
 {
     struct iovec iov = {(void *)(uintptr_t)deed->data, deed->length};
-    int result = usb_pipe_send(&f->pipe, &iov, 1);
+    int result = usb_pipe_send(&f->pipe, &iov, 1, deed->kind != BOT_STATUS);
 
     return result < 0 ? refused(f, result) : done(f, SCSI_FINE, deed->length);
 }
@@ -207,11 +208,20 @@ static bool receive(struct usb_function *f, const struct bot_deed *deed)
     return done(f, SCSI_FINE, length);
 }
 
+/* All that was sent is out; what was sent quietly is asked for. */
+static bool is_sent(struct usb_function *f)
+{
+    if (f->pipe.sending == 0)
+        return true;
+    f->later = true;
+    return false;
+}
+
 static bool stall_in(struct usb_function *f)
 {
     int result;
 
-    if (f->pipe.sending > 0)
+    if (!is_sent(f))
         return false;
     result = usb_aio_halt_in(f->config.aio, f->config.in_fd);
     /* The controller may have bytes of it that are not out yet. */
@@ -227,7 +237,7 @@ static bool stall_in(struct usb_function *f)
 /* Until a reset. The host may clear the halts; they come again. */
 static bool halt(struct usb_function *f)
 {
-    if (f->pipe.sending > 0)
+    if (!is_sent(f))
         return false;
     usb_aio_halt_in(f->config.aio, f->config.in_fd);
     usb_aio_halt_out(f->config.aio, f->config.out_fd);
@@ -409,6 +419,15 @@ static void hold_over(void *arg)
     usb_function_pump(f);
 }
 
+static void moment_over(void *arg)
+{
+    struct usb_function *f = arg;
+
+    if (f->pipe.sending > 0)
+        usb_aio_look(f->config.aio);
+    usb_function_pump(f);
+}
+
 static void limit_over(void *arg)
 {
     struct usb_function *f = arg;
@@ -435,7 +454,7 @@ static int make_timers(struct usb_function *f)
     if (result == 0)
         result = loop_timer_new(loop, limit_over, f, &f->limit);
     if (result == 0)
-        result = loop_timer_new(loop, wake, f, &f->soon);
+        result = loop_timer_new(loop, moment_over, f, &f->soon);
     if (result == 0)
         result = loop_timer_new(loop, patience_over, f, &f->patience);
     return result;

@@ -353,7 +353,7 @@ static bool send_some(struct usb_medium *m, const struct usb_ask *a)
             skip -= s->length;
         }
     }
-    result = usb_pipe_send(m->pipe, iov, count);
+    result = usb_pipe_send(m->pipe, iov, count, true);
     m->later = result == -ENOMEM;
     if (result < 0)
         return false;

@@ -9,7 +9,8 @@
  * What always holds: sends leave in the order of the calls, receives are filled in that order and
  * looked at in that order. Every receive asks for whole packets, for a packet that is longer than
  * what is left of a transfer is an error on most controllers. After an error nobody took a transfer
- * back for, nothing more is handed over until usb_pipe_drop().
+ * back for, nothing more is handed over until usb_pipe_drop(). When the sends are all under way,
+ * one of them is not quiet, so whoever waits for a place is woken.
  */
 #include "export/usb-pipe.h"
 
@@ -99,7 +100,7 @@ void usb_pipe_done(struct usb_pipe *p)
         free(p->receives[i].buffer);
 }
 
-int usb_pipe_send(struct usb_pipe *p, const struct iovec *iov, unsigned count)
+int usb_pipe_send(struct usb_pipe *p, const struct iovec *iov, unsigned count, bool quietly)
 {
     struct usb_send *s = p->sends;
     int result;
@@ -110,6 +111,7 @@ int usb_pipe_send(struct usb_pipe *p, const struct iovec *iov, unsigned count)
         return -EBUSY;
     while (s->busy)
         s++;
+    s->transfer.quiet = quietly && s != &p->sends[USB_PIPE_SENDS - 1];
     result = refused(p, usb_aio_send(p->aio, &s->transfer, p->in_fd, iov, count));
     if (result < 0)
         return result;

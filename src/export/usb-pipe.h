@@ -68,9 +68,12 @@ void usb_pipe_init(struct usb_pipe *p, struct usb_aio *aio, int out_fd, int in_f
 /* Only when it is quiet. */
 void usb_pipe_done(struct usb_pipe *p);
 
-/* Each: 0; -ENOMEM: later; -EBUSY: that many are under way; another -errno, which is `error` too.
+/*
+ * Each: 0; -ENOMEM: later; -EBUSY: that many are under way; another -errno, which is `error` too.
+ * `quietly`: `wake` does not tell of its end but with that of another, or when all places were
+ * taken.
  */
-int usb_pipe_send(struct usb_pipe *p, const struct iovec *iov, unsigned count);
+int usb_pipe_send(struct usb_pipe *p, const struct iovec *iov, unsigned count, bool quietly);
 /* `length` bytes of data, up to USB_PIPE_LENGTH; fewer come when the machine ends with a short
  * packet. */
 int usb_pipe_receive(struct usb_pipe *p, uint32_t length);

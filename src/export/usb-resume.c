@@ -70,7 +70,7 @@ static void answer(struct usb_function *f)
 
     wait_for(f, USB_RESUME_ANSWER, OFFER);
     if (f->note.stage == USB_STAGE_STATUS)
-        f->answered = usb_pipe_send(&f->pipe, &iov, 1) == 0;
+        f->answered = usb_pipe_send(&f->pipe, &iov, 1, false) == 0;
     else if (bot_resume(&f->bot, f->note.note, f->note.note_length) < 0)
         forget(f, false);
 }

@@ -26,6 +26,9 @@ static void finish(struct usb_aio *a, struct flight *f, int64_t result)
     f->transfer->result = result;
     list_remove(&f->link);
     list_append(&a->over, &f->transfer->link);
+    a->over_count++;
+    if (!f->transfer->quiet)
+        usb_aio_look(a);
     if (!f->in)
         a->out_bytes -= f->length;
     else
@@ -108,6 +111,12 @@ void usb_aio_cancel(struct usb_aio *a, struct usb_transfer *t)
 
     if (f)
         finish(a, f, -ECONNRESET);
+    usb_aio_look(a);
+}
+
+void usb_aio_look(struct usb_aio *a)
+{
+    a->due = a->over_count;
 }
 
 int usb_aio_halt_in(struct usb_aio *a, int in_fd)

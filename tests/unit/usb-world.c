@@ -85,11 +85,14 @@ struct usb_world *usb_world_new(bool write_back)
 
 static bool tell(struct usb_world *w)
 {
-    struct list *link = list_take_first(&w->bus.over);
     struct usb_transfer *t;
+    struct list *link;
 
-    if (!link)
+    if (w->bus.due == 0)
         return false;
+    w->bus.due--;
+    w->bus.over_count--;
+    link = list_take_first(&w->bus.over);
     t = list_entry(link, struct usb_transfer, link);
     w->bus.under_way--;
     t->done(t, t->result);

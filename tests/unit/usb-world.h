@@ -26,7 +26,9 @@
 /* The bus: what was handed over and is not over yet. */
 struct usb_aio {
     struct list in, out; /* under way */
-    struct list over;    /* to be told of */
+    struct list over;    /* to be told of; */
+    unsigned over_count; /* so many, */
+    unsigned due;        /* and of these so many now: the others are quiet */
     unsigned under_way, peak;
     bool enabled;
     bool halted_in, halted_out;
