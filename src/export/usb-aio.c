@@ -18,8 +18,10 @@
 #include "export/usb-aio.h"
 
 #include <errno.h>
+#include <linux/usb/functionfs.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -196,4 +198,11 @@ int usb_aio_halt_out(struct usb_aio *a, int out_fd)
 
     (void)a;
     return halted(write(out_fd, &nothing, 1));
+}
+
+void usb_aio_flush_in(struct usb_aio *a, int in_fd)
+{
+    (void)a;
+    /* Refused where there is nothing to flush, or the endpoint is not enabled. */
+    ioctl(in_fd, FUNCTIONFS_FIFO_FLUSH);
 }

@@ -63,5 +63,8 @@ void usb_aio_look(struct usb_aio *a);
  */
 int usb_aio_halt_in(struct usb_aio *a, int in_fd);
 int usb_aio_halt_out(struct usb_aio *a, int out_fd);
+/* What the controller still has in its own memory of bulk-in, if it has such a thing, is dropped.
+ */
+void usb_aio_flush_in(struct usb_aio *a, int in_fd);
 
 #endif

@@ -503,6 +503,7 @@ void usb_function_disable(struct usb_function *f)
 void usb_function_reset(struct usb_function *f)
 {
     drop(f, false);
+    usb_aio_flush_in(f->config.aio, f->config.in_fd);
     tell_events(f);
     usb_function_pump(f);
 }

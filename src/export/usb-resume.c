@@ -54,6 +54,8 @@ static void forget(struct usb_function *f, bool is_answered)
     struct usb_note note = f->note;
 
     usb_pipe_drop_sends(&f->pipe);
+    if (!is_answered)
+        usb_aio_flush_in(f->config.aio, f->config.in_fd);
     bot_reset(&f->bot, false);
     note.stage = USB_STAGE_IDLE;
     usb_function_note(f, &note);

@@ -140,6 +140,12 @@ int usb_aio_halt_out(struct usb_aio *a, int out_fd)
     return 0;
 }
 
+void usb_aio_flush_in(struct usb_aio *a, int in_fd)
+{
+    assert_int_equal(in_fd, USB_IN_FD);
+    assert_true(list_is_empty(&a->in));
+}
+
 /* ---- the host's side ---- */
 
 size_t usb_host_send(struct usb_world *w, const uint8_t *bytes, size_t length, bool *stalled)
