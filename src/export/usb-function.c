@@ -330,7 +330,9 @@ static void drop(struct usb_function *f, bool bus)
     loop_timer_stop(f->soon);
     loop_timer_stop(f->patience);
     note_drives(f);
-    usb_function_note(f, &note);
+    /* Whatever an earlier process has left there. */
+    f->note = note;
+    usb_journal_put_note(f->config.journal, f->config.index, &note);
 }
 
 static void set_packet(struct usb_function *f, unsigned packet)

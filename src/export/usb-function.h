@@ -39,7 +39,7 @@ struct usb_function_config {
     void *arg;
 };
 
-/* Disabled, and with an empty note in the journal's place. 0 or -errno. */
+/* Disabled; the journal stays as it is until the first of the calls below. 0 or -errno. */
 int usb_function_new(const struct usb_function_config *config, struct usb_function **out);
 /*
  * Right after usb_function_new() of a function that an earlier process left: goes on where the
