@@ -39,7 +39,7 @@ struct part {
 struct usb_functions {
     struct usb_functions_config config;
     int ep0_fd;
-    struct usb_ep0 *ep0; /* NULL: closed */
+    struct usb_ep0 *ep0; /* NULL: closed, or quiesced */
     struct usb_aio *aio;
     struct part parts[FUNCTIONS_MAX];
     bool heard;     /* of the bus, since this process has the device */
@@ -227,15 +227,22 @@ static void ask_all(struct usb_functions *f,
     one_done(f);
 }
 
+static void close_ep0(struct usb_functions *f)
+{
+    usb_ep0_free(f->ep0);
+    f->ep0 = NULL;
+}
+
+/* What happens to the bus from here on is for the next process to hear. */
 void usb_functions_quiesce(struct usb_functions *f, void (*done)(void *arg), void *arg)
 {
+    close_ep0(f);
     ask_all(f, usb_function_quiesce, done, arg);
 }
 
 void usb_functions_close(struct usb_functions *f, void (*done)(void *arg), void *arg)
 {
-    usb_ep0_free(f->ep0);
-    f->ep0 = NULL;
+    close_ep0(f);
     ask_all(f, usb_function_close, done, arg);
 }
 

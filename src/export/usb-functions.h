@@ -14,7 +14,8 @@ struct usb_functions;
 struct usb_journal;
 struct usb_port;
 
-/* None comes before usb_functions_new() has returned, and none after usb_functions_close(). */
+/* None comes before usb_functions_new() has returned, and none after usb_functions_quiesce() or
+ * usb_functions_close(). */
 struct usb_functions_events {
     /* Once, unless `failed` came: the machine is served from here on. */
     void (*ready)(void *arg);

@@ -351,21 +351,25 @@ static void test_adopted(void **state)
 static void test_quiesce(void **state)
 {
     (void)state;
-    assert_int_equal(begin(DRIVES, false), 0);
-    usb_functions_quiesce(w.all, on_done, &w);
-    expect("done ");
-    w.ep0.events->caught_up(w.ep0.arg);
-    expect("ready ");
-    usb_functions_quiesce(w.all, on_done, &w);
-    for (unsigned i = 0; i < DRIVES; i++) {
-        expect("");
-        w.made[i].done(w.made[i].done_arg);
+    for (int caught_up = 0; caught_up < 2; caught_up++) {
+        set_up(state);
+        assert_int_equal(begin(DRIVES, false), 0);
+        if (caught_up) {
+            w.ep0.events->caught_up(w.ep0.arg);
+            expect("ready ");
+        }
+        usb_functions_quiesce(w.all, on_done, &w);
+        assert_false(w.ep0_is_open);
+        for (unsigned i = 0; i < w.made_count; i++) {
+            expect("");
+            w.made[i].done(w.made[i].done_arg);
+        }
+        expect("done ");
+        w.at_once = true;
+        usb_functions_close(w.all, on_done, &w);
+        expect("done ");
+        end(DRIVES);
     }
-    expect("done ");
-    w.at_once = true;
-    usb_functions_close(w.all, on_done, &w);
-    expect("done ");
-    end(DRIVES);
 }
 
 static void test_failures(void **state)
