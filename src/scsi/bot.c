@@ -9,9 +9,11 @@
  *
  * - they agree (1, 6, 12): so it is done;
  * - the machine announces more (4, 5, 9, 11): what the drive has is moved, the rest is the residue.
- *   On bulk-in a short packet says "no more" where there is one, else the endpoint is halted. On
- *   bulk-out the rest is received and dropped: a halt would race with packets that the controller
- *   has acknowledged already, and then stop the next command instead;
+ *   On bulk-in a short packet says "no more", if need be one of no bytes; where there is no data at
+ *   all the endpoint is halted, as 6.7.2 has it. (A halt behind data costs the machine a request to
+ * clear it, and some firmware does not know how to.) On bulk-out the rest is received and dropped:
+ * a halt would race with packets that the controller has acknowledged already, and then stop the
+ * next command instead;
  * - the drive means to move more, or the other way (2, 3, 7, 8, 10, 13): the status is "phase
  *   error". A read is cut to what was announced. A write is not begun: half of it is worse than
  * none.
@@ -112,8 +114,10 @@ static void settle(struct bot *b)
             .into = b->refuse,
             .length = min_u64(b->left, sizeof b->refuse),
         };
-    else if (b->left > 0 && moved % b->packet == 0)
+    else if (b->left > 0 && moved == 0)
         b->now = (struct bot_deed){.kind = BOT_STALL_IN};
+    else if (b->left > 0 && moved % b->packet == 0)
+        b->now = (struct bot_deed){.kind = BOT_SEND, .data = b->status};
     else
         send_status(b);
 }
@@ -260,7 +264,10 @@ void bot_done(struct bot *b, enum scsi_cause cause, uint64_t moved)
             deed_done(b, cause, min_u64(moved, b->now.length));
         break;
     case BOT_SEND:
-        deed_done(b, cause, min_u64(moved, b->now.length));
+        if (b->now.data == b->status)
+            send_status(b); /* the packet of none is out */
+        else
+            deed_done(b, cause, min_u64(moved, b->now.length));
         break;
     case BOT_MEDIUM:
         if (way_of(b->now.deed.kind) != WAY_NONE)

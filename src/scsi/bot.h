@@ -20,7 +20,7 @@
 
 enum bot_kind {
     BOT_COMMAND,  /* receive one transfer on bulk-out, however short, for bot_command() */
-    BOT_SEND,     /* `length` bytes at `data` on bulk-in */
+    BOT_SEND,     /* `length` bytes at `data` on bulk-in; 0: a packet of none */
     BOT_STATUS,   /* the same: the 13 bytes of the status wrapper */
     BOT_RECEIVE,  /* `length` bytes on bulk-out into `into` */
     BOT_MEDIUM,   /* `deed`, of `drive`: READ sends its bytes, WRITE and COMPARE receive theirs,

@@ -155,7 +155,7 @@ static void test_the_machine_announces_more_in(void **state)
     ends(0, 512);
     command(true, 1024, READ_1); /* 5: Hi > Di, and no packet is short */
     does_medium(SCSI_READ, 512);
-    does(BOT_STALL_IN, 0);
+    does(BOT_SEND, 0);
     ends(0, 512);
     command(true, 255, INQUIRY); /* 5, and the last packet says it */
     does(BOT_SEND, 74);
@@ -167,7 +167,7 @@ static void test_the_machine_announces_more_in(void **state)
     bot_set_packet(&bot, 64);
     command(true, 255, "12 00 00 00 40 00"); /* INQUIRY, cut to one packet */
     does(BOT_SEND, 64);
-    does(BOT_STALL_IN, 0);
+    does(BOT_SEND, 0);
     ends(0, 191);
 }
 
@@ -272,7 +272,7 @@ static void test_a_read_fails_in_the_middle(void **state)
     (void)state;
     command(true, 1024, READ_2);
     bot_done(&bot, SCSI_READ_FAILED, 512);
-    does(BOT_STALL_IN, 0);
+    does(BOT_SEND, 0);
     ends(1, 512);
     assert_int_equal(host_sense(&drives[0]), 0x031100);
     assert_int_equal(drives[0].bytes[0], 0xF0); /* valid: */
