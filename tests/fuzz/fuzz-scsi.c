@@ -208,9 +208,16 @@ static void do_medium(struct world *w, const struct bot_deed *now, uint64_t move
 
 /* The bus's side. */
 
+/* The packet of none that ends data. */
+static bool is_end(const struct bot_deed *now)
+{
+    return now->kind == BOT_SEND && now->length == 0;
+}
+
 static bool is_inward(const struct bot_deed *now)
 {
-    return now->kind == BOT_SEND || (now->kind == BOT_MEDIUM && now->deed.kind == SCSI_READ);
+    return (now->kind == BOT_SEND && !is_end(now)) ||
+           (now->kind == BOT_MEDIUM && now->deed.kind == SCSI_READ);
 }
 
 static bool is_outward(const struct bot_deed *now)
@@ -222,6 +229,8 @@ static bool is_outward(const struct bot_deed *now)
 
 static void require_now(const struct world *w, const struct bot_deed *now)
 {
+    if (is_end(now))
+        require(w->in && w->sent > 0 && w->sent < w->announced && w->sent % w->bot.packet == 0);
     if (is_inward(now))
         require(w->in && now->length > 0 && now->length <= w->announced - w->sent);
     if (is_outward(now))
@@ -248,7 +257,7 @@ static void take_status(struct world *w, const struct bot_deed *now)
 /* Moves `length` bytes of what is to be done now. */
 static void move(struct world *w, const struct bot_deed *now, uint64_t length)
 {
-    if (now->kind == BOT_SEND) {
+    if (now->kind == BOT_SEND && !is_end(now)) {
         require(w->sent == 0 && length <= SCSI_REPLY_MAX);
         memcpy(w->reply, now->data, length);
         memcpy(w->answer, w->reply, length < sizeof w->answer ? length : sizeof w->answer);
