@@ -123,8 +123,7 @@ static void put_le32(uint8_t *p, uint32_t value)
         p[i] = (uint8_t)(value >> (8 * i));
 }
 
-/* What is on a medium: of the small disk what was written, of the others what their addresses say.
- */
+/* What is on a medium: on the small disk what was written, else what the addresses say. */
 static void get_content(const struct world *w, unsigned lun, uint64_t offset, uint8_t *out,
                         size_t length)
 {
