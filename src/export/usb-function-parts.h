@@ -17,6 +17,7 @@ enum usb_resume {
     USB_RESUME_NONE,   /* there is none */
     USB_RESUME_LISTEN, /* perhaps the machine has had its answer, and says so with a new command */
     USB_RESUME_ANSWER, /* its answer can be fetched */
+    USB_RESUME_UNSURE, /* there was none, unless it was lost with the process */
 };
 
 enum usb_end { USB_END_NONE, USB_END_QUIESCE, USB_END_CLOSE };

@@ -2,15 +2,16 @@
 /*
  * A function does what its machine says (bot_now()), one deed after the other, and says when it is
  * done. What goes to the host is handed over in order and counts as done at once: so a status
- * stands in the queue behind its data, and the next command is waited for, before the first byte of
- * that data has been fetched. A command costs one turn of the loop.
+ * stands in the queue behind its data before the first byte of that data has been fetched. A
+ * command costs two turns of the loop: one for all of its answer, and one when that has been
+ * fetched, to wait for the next. (To wait for it earlier would save little, since the host has to
+ * turn round too, and cost what usb-resume.c says.)
  *
  * Who owns what: drives and ports are the device's. Transfers are the pipe's; the medium's asks are
  * the ports'.
  *
  * What always holds:
- * - A command is not taken before the status of the one before it has been fetched, in whatever
- *   order the controller tells of the two.
+ * - A command is not waited for before the status of the one before it has been fetched.
  * - After a reset nothing is begun until all that was on the endpoints has come back (`running`).
  * - After an error that nobody took a transfer back for, the endpoints are lost until the bus says
  *   something (enable, disable): a host that lost its transfer resets anyway.
@@ -155,9 +156,11 @@ static bool await_command(struct usb_function *f)
         usb_pipe_disarm(&f->pipe);
         return false;
     }
+    if (f->pipe.sending > 0)
+        return false;
     if (f->pipe.command_state == USB_COMMAND_NONE)
         usb_function_arm(f);
-    if (f->pipe.command_state != USB_COMMAND_HERE || f->pipe.sending > 0)
+    if (f->pipe.command_state != USB_COMMAND_HERE)
         return false;
     take_command(f);
     return true;
@@ -378,6 +381,16 @@ static bool is_ended(const struct usb_function *f)
     return !f->running || f->resume != USB_RESUME_NONE || !f->bot.busy;
 }
 
+/* In good order no command is lost: it is in the journal, or still the host's. */
+static void note_disarmed(struct usb_function *f)
+{
+    struct usb_note note = f->note;
+
+    note.armed = f->pipe.command_state == USB_COMMAND_HERE;
+    if (f->end == USB_END_QUIESCE)
+        usb_function_note(f, &note);
+}
+
 void usb_function_pump(struct usb_function *f)
 {
     void (*ended)(void *arg);
@@ -398,6 +411,7 @@ void usb_function_pump(struct usb_function *f)
     }
     if (!is_ended(f))
         return;
+    note_disarmed(f);
     ended = f->ended;
     f->ended = NULL;
     f->end = USB_END_CLOSE;

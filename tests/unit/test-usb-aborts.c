@@ -11,6 +11,7 @@
 #define SYNCHRONIZE 0x35
 
 static const uint8_t test_unit_ready[6];
+static bool fifo;
 
 static void insist(struct usb_world *w, uint8_t operation, uint8_t flags, uint32_t block,
                    uint16_t count, bool in, uint8_t *data, uint32_t length)
@@ -53,6 +54,8 @@ static unsigned run_all(void (*trap)(struct usb_world *w), bool write_back, unsi
     for (unsigned n = 1;; n += step) {
         struct usb_world *w = usb_world_new(write_back);
         bool over;
+
+        w->bus.fifo = fifo;
 
         w->trap_at = n;
         w->trap = trap;
@@ -121,6 +124,45 @@ static void test_kill(void **state)
 {
     (void)state;
     assert_int_equal(run_all(usb_world_kill, false, 1), 0);
+    fifo = true;
+    assert_int_equal(run_all(usb_world_kill, false, 1), 0);
+    fifo = false;
+}
+
+static void one_command(struct usb_world *w, unsigned kind)
+{
+    if (kind == 0)
+        usb_world_insist(w, test_unit_ready, 6, false, NULL, 0);
+    else if (kind == 1)
+        usb_world_read(w, 3010, 16);
+    else
+        usb_world_write(w, 3010, 16, 5);
+}
+
+/* Killed between two commands. If the kernel has taken the next one for the dead process, the host
+ * has to reset, but not to wait for its own timer; if not, it notices nothing. */
+static void test_killed_between(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 12; i++) {
+        struct usb_world *w = usb_world_new(false);
+        bool loses = i % 2;
+        uint64_t since;
+
+        usb_world_read(w, 3000, 16);
+        usb_world_settle(w);
+        assert_false(list_is_empty(&w->bus.out));
+        usb_world_kill(w);
+        w->bus.loses = loses;
+        for (unsigned ms = 0; !loses && i >= 6 && ms < 3000; ms += 10)
+            usb_world_turn(w);
+        since = w->now;
+        one_command(w, i / 2 % 3);
+        one_command(w, 1);
+        assert_true(w->now - since < 1000);
+        assert_int_equal(w->resets, loses);
+        usb_world_free(w);
+    }
 }
 
 static void kill_often(struct usb_world *w)
@@ -261,6 +303,7 @@ static void test_nonsense(void **state)
 
     (void)state;
     for (size_t length = 1; length <= 512; length += 13) {
+        usb_world_settle(w);
         assert_int_equal(usb_host_send(w, junk, length, &stalled), length);
         usb_world_settle(w);
         fake_timer_pass(100);
@@ -285,10 +328,15 @@ static void test_nonsense(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_class_reset), cmocka_unit_test(test_replug),
-        cmocka_unit_test(test_kill),        cmocka_unit_test(test_killed_often),
-        cmocka_unit_test(test_killed_idle), cmocka_unit_test(test_upgrade),
-        cmocka_unit_test(test_medium_goes), cmocka_unit_test(test_engine_stays_for_its_answers),
+        cmocka_unit_test(test_class_reset),
+        cmocka_unit_test(test_replug),
+        cmocka_unit_test(test_kill),
+        cmocka_unit_test(test_killed_between),
+        cmocka_unit_test(test_killed_often),
+        cmocka_unit_test(test_killed_idle),
+        cmocka_unit_test(test_upgrade),
+        cmocka_unit_test(test_medium_goes),
+        cmocka_unit_test(test_engine_stays_for_its_answers),
         cmocka_unit_test(test_nonsense),
     };
 

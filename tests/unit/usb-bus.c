@@ -10,8 +10,8 @@
 /* One transfer under way. Its place is kept where the kernel's would be: in iocb.data. */
 struct flight {
     struct list link;
-    struct usb_transfer *transfer;
-    uint8_t *bytes; /* to the host: a copy; from it: the owner's buffer */
+    struct usb_transfer *transfer; /* NULL: it is over, and its bytes are the controller's */
+    uint8_t *bytes;                /* to the host: a copy; from it: the owner's buffer */
     size_t length, at;
     bool in;
 };
@@ -21,14 +21,24 @@ static struct flight *first_of(struct list *queue)
     return list_is_empty(queue) ? NULL : list_entry(queue->next, struct flight, link);
 }
 
+static void over(struct usb_aio *a, struct usb_transfer *t, int64_t result)
+{
+    t->result = result;
+    list_append(&a->over, &t->link);
+    a->over_count++;
+    if (!t->quiet)
+        usb_aio_look(a);
+}
+
 static void finish(struct usb_aio *a, struct flight *f, int64_t result)
 {
-    f->transfer->result = result;
     list_remove(&f->link);
-    list_append(&a->over, &f->transfer->link);
-    a->over_count++;
-    if (!f->transfer->quiet)
-        usb_aio_look(a);
+    if (!f->transfer) {
+        free(f->bytes);
+        free(f);
+        return;
+    }
+    over(a, f->transfer, result);
     if (!f->in)
         a->out_bytes -= f->length;
     else
@@ -81,6 +91,11 @@ int usb_aio_send(struct usb_aio *a, struct usb_transfer *t, int fd, const struct
         f->at += iov[i].iov_len;
     }
     f->at = 0;
+    if (a->fifo && f->length <= 64 && list_is_empty(&a->in)) {
+        f->transfer = NULL;
+        t->iocb.data = NULL;
+        over(a, t, (int64_t)f->length);
+    }
     list_append(&a->in, &f->link);
     return 0;
 }
@@ -142,8 +157,8 @@ int usb_aio_halt_out(struct usb_aio *a, int out_fd)
 
 void usb_aio_flush_in(struct usb_aio *a, int in_fd)
 {
+    (void)a;
     assert_int_equal(in_fd, USB_IN_FD);
-    assert_true(list_is_empty(&a->in));
 }
 
 /* ---- the host's side ---- */
@@ -154,6 +169,10 @@ size_t usb_host_send(struct usb_world *w, const uint8_t *bytes, size_t length, b
     size_t sent = 0;
 
     *stalled = a->halted_out;
+    if (a->loses && length == BOT_CBW_LENGTH) {
+        a->loses = false;
+        return length;
+    }
     while (sent < length && !a->halted_out) {
         struct flight *f = first_of(&a->out);
         size_t packet = min_u64(length - sent, USB_PACKET);

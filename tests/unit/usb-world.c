@@ -324,7 +324,8 @@ struct usb_outcome usb_world_command(struct usb_world *w, const uint8_t *cdb, si
     uint64_t since = w->now;
 
     if (!transport(w, cdb, cdb_length, in, data, length, &out) ||
-        (out.status == 1 && !transport(w, request_sense, 6, true, sense, 18, &of_sense))) {
+        (out.status == 1 &&
+         (!transport(w, request_sense, 6, true, sense, 18, &of_sense) || of_sense.status != 0))) {
         recover(w);
         out.status = -1;
     }

@@ -32,7 +32,9 @@ struct usb_aio {
     unsigned under_way, peak;
     bool enabled;
     bool halted_in, halted_out;
-    bool late_halt;        /* bulk-in has bytes left once: the next halt says so */
+    bool loses;     /* the next command goes nowhere */
+    bool fifo;      /* short transfers are over before the host has fetched them (dummy_hcd) */
+    bool late_halt; /* bulk-in has bytes left once: the next halt says so */
     unsigned short_memory; /* so many submissions find none */
     size_t out_bytes;      /* buffers under way, and the most there was */
     size_t out_peak;
