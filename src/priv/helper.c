@@ -26,6 +26,7 @@
 
 #include "base/log.h"
 #include "config/config.h"
+#include "priv/hurry.h"
 #include "priv/keeper.h"
 #include "priv/listener.h"
 #include "priv/ops-gadget.h"
@@ -443,8 +444,10 @@ static void loop_once(struct helper *h)
 
     for (size_t i = 0; i < CLIENTS_MAX; i++)
         polled[i + 2] = (struct pollfd){.fd = h->clients[i].fd, .events = POLLIN};
+    hurry_end();
     if (poll(polled, CLIENTS_MAX + 2, wait_ms(h, now)) < 0)
         return;
+    hurry_begin();
     if (polled[0].revents)
         signals_read(h);
     for (size_t i = 0; i < CLIENTS_MAX; i++) {
