@@ -47,6 +47,10 @@ void usb_ask_release(struct usb_ask *a);
  * machine is told with the next command. */
 void usb_ask_leave(struct usb_ask *a, bool owed);
 
+/* Why a flush has to fail, which tells the machine of it: a write that it was told is done is lost,
+ * or one that an earlier flush was to make safe. SCSI_FINE: it need not. */
+enum scsi_cause usb_port_lost(struct usb_port *p);
+
 /* Whether one more ask would be taken. */
 bool usb_port_has_room(const struct usb_port *p);
 /* Whether its medium is gone, or going. After a restart there is a medium before there is an engine

@@ -236,7 +236,14 @@ static bool all_asked(const struct usb_medium *m)
 
 static void ask_flush(struct usb_medium *m)
 {
-    if (!usb_port_is_dirty(m->port) && ask(m, &(struct request){.op = REQUEST_FLUSH}, NULL))
+    enum scsi_cause lost;
+
+    if (usb_port_is_dirty(m->port))
+        return;
+    lost = usb_port_lost(m->port);
+    if (lost != SCSI_FINE)
+        fail(m, lost);
+    else if (ask(m, &(struct request){.op = REQUEST_FLUSH}, NULL))
         m->asked = 1;
 }
 

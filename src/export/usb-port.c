@@ -19,6 +19,12 @@
  * - a write that was acknowledged before it was done (`owed`) is never taken up: it is not asked
  *   again but asked once more.
  *
+ * A write that was acknowledged and then failed is told twice: with the next command, as SCSI has
+ * it (scsi_drive_defer()), and by the next flush. For Linux does a command again that was told of
+ * an earlier one's error (scsi_error.c, scsi_check_sense()), and would take the flush after it for
+ * a promise. A flush too it does again, five times at once, so flushes fail (`lost`) until
+ * something else is written, or it cannot be missed any more.
+ *
  * A write left behind may be done although the machine was told "not done" and has given up. SCSI
  * leaves open what a failed write has written, and whatever the machine asks next of that range
  * waits for it in the engine.
@@ -32,6 +38,9 @@
 #include "block/engine.h"
 #include "export/usb-ask.h"
 #include "scsi/drive.h"
+
+/* More often than any machine does a flush again that has failed (Linux: 5). */
+#define LOST_TELLS 8
 
 struct usb_port {
     struct scsi_drive *drive;
@@ -50,6 +59,8 @@ struct usb_port {
     struct list left;
     unsigned used; /* asks that are not idle */
     unsigned owed;
+    enum scsi_cause lost; /* why an acknowledged write, or a flush, failed; else SCSI_FINE */
+    unsigned lost_told;   /* by so many flushes */
     uint64_t numbers;
 };
 
@@ -105,6 +116,20 @@ void usb_ask_release(struct usb_ask *a)
     let_go(p);
 }
 
+static void set_lost(struct usb_port *p, enum scsi_cause cause)
+{
+    /* It is not done again, and so not waited for. */
+    p->lost = cause == SCSI_WAITING ? SCSI_WRITE_FAILED : cause;
+    p->lost_told = 0;
+}
+
+enum scsi_cause usb_port_lost(struct usb_port *p)
+{
+    if (++p->lost_told > LOST_TELLS)
+        p->lost = SCSI_FINE;
+    return p->lost;
+}
+
 /* Nobody waits for it any more; what it owed is settled. */
 static void end_left(struct usb_ask *a)
 {
@@ -112,10 +137,22 @@ static void end_left(struct usb_ask *a)
 
     if (a->owed) {
         p->owed--;
-        if (a->error)
-            scsi_drive_defer(p->drive, usb_port_cause(p, a->error, true));
+        if (a->error) {
+            set_lost(p, usb_port_cause(p, a->error, true));
+            scsi_drive_defer(p->drive, p->lost);
+        }
     }
     usb_ask_release(a);
+}
+
+/* The engine says so once, perhaps when nobody waits for it any more. What the far end has not been
+ * asked yet is not lost. */
+static void flush_failed(struct usb_port *p, int error)
+{
+    enum scsi_cause cause = usb_port_cause(p, error, true);
+
+    if (cause != SCSI_WAITING && cause != SCSI_GONE)
+        set_lost(p, cause);
 }
 
 static void answered(struct request *request, int error)
@@ -125,6 +162,8 @@ static void answered(struct request *request, int error)
 
     a->answered = true;
     a->error = error;
+    if (request->op == REQUEST_FLUSH && error)
+        flush_failed(p, error);
     if (a->left)
         end_left(a);
     wake(p);
@@ -214,6 +253,8 @@ struct usb_ask *usb_port_ask(struct usb_port *p, const struct request *want, uin
         return a;
     if (list_is_empty(&p->idle))
         return NULL;
+    if (p->lost_told > 0 && changes(want))
+        p->lost = SCSI_FINE;
     a = list_entry(list_take_first(&p->idle), struct usb_ask, link);
     a->request = asked;
     a->request.complete = answered;
@@ -237,6 +278,7 @@ void usb_port_listen(struct usb_port *p, void (*on_wake)(void *arg), void *arg)
 void usb_port_set_engine(struct usb_port *p, struct engine *engine)
 {
     p->engine = engine;
+    p->lost = SCSI_FINE;
     p->link = EXPORT_LINK_LIVE;
     wake(p);
 }

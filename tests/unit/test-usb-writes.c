@@ -192,20 +192,68 @@ static void fail_all(struct usb_world *w, int error)
         world_answer(w->far, world_held(w->far, 0), error);
 }
 
-/* Write-back: a failure after the acknowledgement is told with the next command. */
+static void assert_failed(struct usb_outcome out)
+{
+    assert_int_equal(out.status, 1);
+    assert_int_equal(out.key << 16 | out.asc << 8 | out.ascq, 0x030C00);
+}
+
+/* No flush is good, though it is tried again, until something is written anew. */
+static void assert_flushes_fail(struct usb_world *w)
+{
+    w->silent = false;
+    for (unsigned i = 0; i < 6; i++)
+        assert_failed(flush(w));
+    assert_int_equal(write_bytes(w, 0, BLOCK, 8, 'y').status, 0);
+    assert_int_equal(flush(w).status, 0);
+    assert_disk(w, BLOCK, 8, 'y');
+}
+
+/* Write-back: a failure after the acknowledgement is told with the next command, and by the next
+ * flush. */
 static void test_deferred(void **state)
 {
     struct usb_world *w = new_world(true);
-    struct usb_outcome out;
 
     (void)state;
     w->silent = true;
     assert_int_equal(write_bytes(w, 0, BLOCK, 8, 'x').status, 0);
     fail_all(w, -EIO);
     assert_false(usb_port_is_dirty(w->port));
-    out = usb_world_command(w, test_unit_ready, 6, false, NULL, 0);
-    assert_int_equal(out.status, 1);
-    assert_int_equal(out.key << 16 | out.asc << 8 | out.ascq, 0x030C00);
+    assert_failed(usb_world_command(w, test_unit_ready, 6, false, NULL, 0));
+    assert_flushes_fail(w);
+    end_world(w);
+}
+
+/* A flush that fails after the machine was told to ask again. */
+static void test_flush_fails_late(void **state)
+{
+    struct usb_world *w = new_world(true);
+
+    (void)state;
+    assert_int_equal(write_bytes(w, 0, BLOCK, 8, 'x').status, 0);
+    usb_world_settle(w);
+    w->silent = true;
+    assert_waiting(flush(w));
+    fail_all(w, -EIO);
+    assert_flushes_fail(w);
+    end_world(w);
+}
+
+/* A machine that has heard of it again and again can go on, and eject. */
+static void test_failing_has_an_end(void **state)
+{
+    struct usb_world *w = new_world(true);
+    unsigned tries = 0;
+
+    (void)state;
+    w->silent = true;
+    assert_int_equal(write_bytes(w, 0, BLOCK, 8, 'x').status, 0);
+    fail_all(w, -EIO);
+    w->silent = false;
+    while (flush(w).status != 0 && tries < 100)
+        tries++;
+    assert_in_range(tries, 6, 20);
     end_world(w);
 }
 
@@ -237,10 +285,16 @@ static void test_failed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_through),       cmocka_unit_test(test_taken_up),
-        cmocka_unit_test(test_order_is_kept), cmocka_unit_test(test_read_after_write),
-        cmocka_unit_test(test_back),          cmocka_unit_test(test_dirty_is_bounded),
-        cmocka_unit_test(test_deferred),      cmocka_unit_test(test_failed),
+        cmocka_unit_test(test_through),
+        cmocka_unit_test(test_taken_up),
+        cmocka_unit_test(test_order_is_kept),
+        cmocka_unit_test(test_read_after_write),
+        cmocka_unit_test(test_back),
+        cmocka_unit_test(test_dirty_is_bounded),
+        cmocka_unit_test(test_deferred),
+        cmocka_unit_test(test_failed),
+        cmocka_unit_test(test_flush_fails_late),
+        cmocka_unit_test(test_failing_has_an_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
