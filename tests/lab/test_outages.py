@@ -274,13 +274,15 @@ class Faulty(Connected):
         return super().reply_read(cookie, offset, length)
 
 
-def test_an_error_for_one_request(bmc: VirtualBmc, platter: Platter, line: Wan) -> None:
+def test_an_error_for_one_request(
+    bmc: VirtualBmc, platter: Platter, line: Wan, export: str
+) -> None:
     """Read ahead, it is nobody's; asked for, it is an error, and only of what was asked for."""
     with session(bmc, line, Faulty) as (page, drive):
         bmc.mark_kernel_log("an error ahead")
         Faulty.hits, Faulty.bad = 0, 20 * MIB
-        # Up to where the device's kernel, too, reads ahead at its own discretion.
-        for at in range(10, 19):
+        # Up to the page, or to where the device's kernel, too, reads ahead at its own discretion.
+        for at in range(10, 20 if export == "usb" else 19):
             bmc.run(f"dd if={drive} of=/dev/null bs=1M skip={at} count=1 iflag=direct")
         wait_until(lambda: Faulty.hits > 0, "the bad page is read ahead")
         Faulty.bad = None
