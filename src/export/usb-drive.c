@@ -22,7 +22,7 @@
 
 static void note_drive(struct usb_drive *x)
 {
-    struct usb_journal_drive put = {.kind = x->scsi.kind};
+    struct usb_journal_drive put = {.kind = x->scsi.kind, .owes = usb_port_owes(x->port)};
 
     if (!x->device->journal)
         return;
@@ -59,6 +59,8 @@ int usb_drive_restore(struct usb_drive *x)
     if (r == 0 && !(x->place == WAITING && x->adopts)) {
         scsi_drive_remove(&x->scsi);
         note_drive(x);
+    } else if (r == 0 && noted.owes) {
+        usb_port_lose(x->port);
     }
     return r;
 }

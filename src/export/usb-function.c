@@ -65,12 +65,15 @@ static void note_drives(struct usb_function *f)
 {
     for (unsigned i = 0; i < f->config.count; i++) {
         unsigned number = f->config.first_drive + i;
-        struct usb_journal_drive now = {.kind = f->drives[i]->kind};
+        struct usb_journal_drive now = {
+            .kind = f->drives[i]->kind,
+            .owes = usb_port_owes(f->ports[i]),
+        };
         struct usb_journal_drive then = {0};
 
         now.length = scsi_drive_note(f->drives[i], now.note);
         if (!usb_journal_get_drive(f->config.journal, number, &then) || then.length != now.length ||
-            memcmp(then.note, now.note, now.length) != 0)
+            then.owes != now.owes || memcmp(then.note, now.note, now.length) != 0)
             usb_journal_put_drive(f->config.journal, number, &now);
     }
 }
@@ -412,6 +415,7 @@ void usb_function_pump(struct usb_function *f)
     if (!is_ended(f))
         return;
     note_disarmed(f);
+    note_drives(f);
     ended = f->ended;
     f->ended = NULL;
     f->end = USB_END_CLOSE;
@@ -484,8 +488,10 @@ int usb_function_new(const struct usb_function_config *config, struct usb_functi
     if (!f)
         return -ENOMEM;
     f->config = *config;
-    memcpy(f->drives, config->drives, config->count * sizeof *f->drives);
-    memcpy(f->ports, config->ports, config->count * sizeof *f->ports);
+    for (unsigned i = 0; i < config->count; i++) {
+        f->drives[i] = config->drives[i];
+        f->ports[i] = config->ports[i];
+    }
     result = make_timers(f);
     if (result < 0) {
         usb_function_free(f);

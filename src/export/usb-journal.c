@@ -30,6 +30,7 @@
 
 struct drive_record {
     uint8_t kind;
+    uint8_t owes;
     uint8_t length; /* 0: nothing is known */
     uint8_t note[SCSI_NOTE_MAX];
 };
@@ -88,7 +89,7 @@ int usb_journal_new(unsigned drives, struct usb_journal **out)
         result = -errno;
     else
         result = map(j);
-    if (result < 0) {
+    if (!j->memory) {
         usb_journal_free(j);
         return result;
     }
@@ -133,7 +134,7 @@ int usb_journal_open(int take_fd, unsigned drives, struct usb_journal **out)
     result = check_file(j->fd);
     if (result == 0)
         result = map(j);
-    if (result == 0)
+    if (j->memory)
         result = check_memory(j->memory, drives);
     if (result < 0) {
         usb_journal_free(j);
@@ -172,6 +173,7 @@ void usb_journal_put_drive(struct usb_journal *j, unsigned drive,
     uint32_t other = !place->current;
 
     place->copies[other].kind = (uint8_t)put->kind;
+    place->copies[other].owes = put->owes;
     place->copies[other].length = (uint8_t)put->length;
     memcpy(place->copies[other].note, put->note, sizeof put->note);
     turn(&place->current, other);
@@ -182,13 +184,15 @@ bool usb_journal_get_drive(const struct usb_journal *j, unsigned drive,
 {
     const struct drive_place *place = &j->memory->drive[drive];
     struct drive_record r;
+    uint32_t current = __atomic_load_n(&place->current, __ATOMIC_ACQUIRE);
 
-    if (place->current > 1)
+    if (current > 1)
         return false;
-    r = place->copies[place->current];
-    if (r.kind > MEDIUM_CD || r.length == 0 || r.length > sizeof r.note)
+    r = place->copies[current];
+    if (r.kind > MEDIUM_CD || r.owes > 1 || r.length == 0 || r.length > sizeof r.note)
         return false;
     out->kind = (enum medium_kind)r.kind;
+    out->owes = r.owes;
     out->length = r.length;
     memcpy(out->note, r.note, sizeof out->note);
     return true;
@@ -220,11 +224,12 @@ static bool is_packet(unsigned packet)
 bool usb_journal_get_note(const struct usb_journal *j, unsigned function, struct usb_note *out)
 {
     const struct function_place *place = &j->memory->function[function];
+    uint32_t current = __atomic_load_n(&place->current, __ATOMIC_ACQUIRE);
     struct note_record r;
 
-    if (place->current > 1)
+    if (current > 1)
         return false;
-    r = place->copies[place->current];
+    r = place->copies[current];
     if (!is_packet(r.packet) || r.stage > USB_STAGE_STATUS || r.armed > 1 || r.out > 1 ||
         r.note_length > BOT_NOTE_MAX)
         return false;

@@ -25,6 +25,7 @@ struct usb_journal_drive {
     enum medium_kind kind;
     uint8_t note[SCSI_NOTE_MAX];
     size_t length;
+    bool owes; /* usb_port_owes(): lost with the process, if it dies now */
 };
 
 #define USB_JOURNAL_COMMAND 1024 /* one packet, the longest there is */

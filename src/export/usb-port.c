@@ -100,6 +100,7 @@ static void let_go(struct usb_port *p)
         return;
     p->leaving = false;
     p->engine = NULL;
+    p->lost = SCSI_FINE;
     p->gone(p->gone_arg);
 }
 
@@ -278,7 +279,6 @@ void usb_port_listen(struct usb_port *p, void (*on_wake)(void *arg), void *arg)
 void usb_port_set_engine(struct usb_port *p, struct engine *engine)
 {
     p->engine = engine;
-    p->lost = SCSI_FINE;
     p->link = EXPORT_LINK_LIVE;
     wake(p);
 }
@@ -308,6 +308,16 @@ void usb_port_set_link(struct usb_port *p, enum export_link link)
 bool usb_port_is_dirty(const struct usb_port *p)
 {
     return p->owed > 0;
+}
+
+bool usb_port_owes(const struct usb_port *p)
+{
+    return p->owed > 0 || p->lost != SCSI_FINE;
+}
+
+void usb_port_lose(struct usb_port *p)
+{
+    set_lost(p, SCSI_WRITE_FAILED);
 }
 
 bool usb_port_is_empty(const struct usb_port *p)

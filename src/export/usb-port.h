@@ -42,4 +42,9 @@ void usb_port_set_link(struct usb_port *p, enum export_link link);
 /* Whether writes that were acknowledged have not been done yet (write-back only). */
 bool usb_port_is_dirty(const struct usb_port *p);
 
+/* Whether any has failed or can still fail, and no flush of the machine's has told it so. */
+bool usb_port_owes(const struct usb_port *p);
+/* An earlier process owed: what it had acknowledged may be lost. */
+void usb_port_lose(struct usb_port *p);
+
 #endif

@@ -28,8 +28,9 @@
  * none, and is told "aborted" too. Only a host whose next command comes in the very moment before
  * its old status is withdrawn finds that where its own data should be, and resets the device.
  *
- * Acknowledged writes that were not done (write-back) are lost with a killed process, as in any
- * drive that loses its power. An orderly end (usb_function_quiesce()) waits for them.
+ * Acknowledged writes that were not done (write-back) are lost with a killed process. The machine
+ * sees no power fail, so it is told: the journal says that there were some, and the next flush
+ * fails. An orderly end (usb_function_quiesce()) waits for them.
  */
 #include <string.h>
 

@@ -37,7 +37,7 @@ static struct usb_journal *reopen(struct usb_journal *j, unsigned drives, int ex
 static void test_round_trip(void **state)
 {
     struct usb_journal *j = new_journal(16);
-    struct usb_journal_drive drive = {.kind = MEDIUM_CD, .note = "drive", .length = 5};
+    struct usb_journal_drive drive = {.kind = MEDIUM_CD, .note = "drive", .length = 5, .owes = true};
     struct usb_note note = {
         .packet = 512, .stage = USB_STAGE_WORK, .armed = true, .out = true, .note_length = 4};
     struct usb_journal_drive drive_read;
@@ -64,6 +64,7 @@ static void test_round_trip(void **state)
         assert_true(usb_journal_get_drive(j, i, &drive_read));
         assert_int_equal(drive_read.kind, MEDIUM_CD);
         assert_int_equal(drive_read.length, 5);
+        assert_true(drive_read.owes);
         drive.note[0] = (uint8_t)i;
         assert_memory_equal(drive_read.note, drive.note, 5);
         assert_true(usb_journal_get_note(j, i, &note_read));

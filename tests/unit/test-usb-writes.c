@@ -240,6 +240,24 @@ static void test_flush_fails_late(void **state)
     end_world(w);
 }
 
+/* What a process that is killed had acknowledged may be gone, and no flush says otherwise. */
+static void test_killed_with_debts(void **state)
+{
+    struct usb_world *w = new_world(true);
+
+    (void)state;
+    w->silent = true;
+    assert_int_equal(write_bytes(w, 0, BLOCK, 8, 'x').status, 0);
+    usb_world_kill(w);
+    assert_flushes_fail(w);
+    /* And one that owes nothing does no harm. */
+    usb_world_settle(w);
+    assert_int_equal(usb_world_command(w, test_unit_ready, 6, false, NULL, 0).status, 0);
+    usb_world_kill(w);
+    assert_int_equal(flush(w).status, 0);
+    end_world(w);
+}
+
 /* A machine that has heard of it again and again can go on, and eject. */
 static void test_failing_has_an_end(void **state)
 {
@@ -291,6 +309,7 @@ int main(void)
         cmocka_unit_test(test_read_after_write),
         cmocka_unit_test(test_back),
         cmocka_unit_test(test_dirty_is_bounded),
+        cmocka_unit_test(test_killed_with_debts),
         cmocka_unit_test(test_deferred),
         cmocka_unit_test(test_failed),
         cmocka_unit_test(test_flush_fails_late),

@@ -217,6 +217,16 @@ void usb_port_set_link(struct usb_port *p, enum export_link link)
     p->live = link == EXPORT_LINK_LIVE;
 }
 
+bool usb_port_owes(const struct usb_port *p)
+{
+    return p->owes;
+}
+
+void usb_port_lose(struct usb_port *p)
+{
+    p->owes = true;
+}
+
 void world_drop(unsigned drive)
 {
     struct usb_port *p = &w.ports[drive];

@@ -32,6 +32,7 @@ struct usb_port {
     struct scsi_drive *drive;
     struct engine *engine;
     bool live;
+    bool owes;
     void (*dropped)(void *arg); /* set while a drop is waited for */
     void *dropped_arg;
 };

@@ -179,6 +179,8 @@ static void resume(struct usb_world *w)
     scsi_drive_init(&w->drive, drive.kind, &identity, w->write_back);
     assert_int_equal(scsi_drive_resume(&w->drive, drive.note, drive.length), 0);
     make_function(w);
+    if (drive.owes)
+        usb_port_lose(w->port);
     usb_function_resume(w->function);
     usb_port_set_engine(w->port, w->far->engine);
 }
