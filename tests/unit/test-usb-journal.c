@@ -37,7 +37,8 @@ static struct usb_journal *reopen(struct usb_journal *j, unsigned drives, int ex
 static void test_round_trip(void **state)
 {
     struct usb_journal *j = new_journal(16);
-    struct usb_journal_drive drive = {.kind = MEDIUM_CD, .note = "drive", .length = 5, .owes = true};
+    struct usb_journal_drive drive = {
+        .kind = MEDIUM_CD, .note = "drive", .length = 5, .owes = true};
     struct usb_note note = {
         .packet = 512, .stage = USB_STAGE_WORK, .armed = true, .out = true, .note_length = 4};
     struct usb_journal_drive drive_read;
