@@ -20,7 +20,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
-LIVES = 26
+LIVES = 48
 PATIENCE = 300  # seconds; what takes longer has not been noticed, for it may only be slow
 
 
