@@ -394,6 +394,15 @@ static void note_disarmed(struct usb_function *f)
         usb_function_note(f, &note);
 }
 
+/* What was sent quietly is waited for, and nothing will wake us: FunctionFS tells of transfers by
+ * a queue of work (f_fs.c, io_completion_wq), and so of the last one, or of one that was taken
+ * back, in no certain order. */
+static bool is_left_in_the_dark(const struct usb_function *f)
+{
+    return f->pipe.sending > 0 && f->pipe.loud == 0 &&
+           (!f->running || f->end != USB_END_NONE || bot_now(&f->bot)->kind == BOT_COMMAND);
+}
+
 void usb_function_pump(struct usb_function *f)
 {
     void (*ended)(void *arg);
@@ -408,6 +417,7 @@ void usb_function_pump(struct usb_function *f)
             ;
     }
     f->busy = false;
+    f->later |= is_left_in_the_dark(f);
     if (f->later) {
         f->later = false;
         loop_timer_set(f->soon, MOMENT);

@@ -38,6 +38,7 @@ static void sent(struct usb_transfer *t, int64_t result)
 
     s->busy = false;
     p->sending--;
+    p->loud -= !t->quiet;
     if (result < 0 && result != -ECONNRESET)
         fail(p, (int)result);
     p->wake(p->arg);
@@ -117,6 +118,7 @@ int usb_pipe_send(struct usb_pipe *p, const struct iovec *iov, unsigned count, b
         return result;
     s->busy = true;
     p->sending++;
+    p->loud += !s->transfer.quiet;
     return 0;
 }
 

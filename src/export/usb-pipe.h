@@ -50,6 +50,7 @@ struct usb_pipe {
 
     struct usb_send sends[USB_PIPE_SENDS];
     unsigned sending; /* of these, on their way */
+    unsigned loud;    /* of those, the ones that wake when they are over */
 
     struct usb_receive receives[USB_PIPE_RECEIVES]; /* a ring */
     unsigned first, receiving;
