@@ -6,8 +6,8 @@
         ...
     assert page.closed == (1000, "")
 
-Subclasses misbehave by overriding greeting, reply_option() and reply_read(); those return the bytes
-to send. While it is examined, before the drive is there or after it came back, it behaves well, for
+Subclasses misbehave by overriding greeting, reply_option() and reply_read(), or take changes with
+reply_change(); those return the bytes to send. While it is examined, before the drive is there or after it came back, it behaves well, for
 else nobody would see more of it, unless `honest` is False. After the with block, or after
 wait_closed(), `closed` holds how the device ended it."""
 import json
@@ -20,8 +20,10 @@ from ws_client import BINARY, CLOSE, PING, PONG, TEXT, Closed, WebSocket, frame
 OPT_EXPORT_NAME, OPT_ABORT, OPT_LIST, OPT_INFO, OPT_GO, OPT_STRUCTURED_REPLY = 1, 2, 3, 6, 7, 8
 REP_ACK, REP_INFO, REP_ERR_UNSUP = 1, 3, 0x80000001
 INFO_EXPORT, INFO_BLOCK_SIZE = 0, 3
-CMD_READ, CMD_DISC, CMD_FLUSH = 0, 2, 3
-FLAG_HAS_FLAGS, FLAG_READ_ONLY, FLAG_SEND_FLUSH = 1, 2, 4
+CMD_READ, CMD_WRITE, CMD_DISC, CMD_FLUSH, CMD_TRIM, CMD_WRITE_ZEROES = 0, 1, 2, 3, 4, 6
+CMD_FLAG_FUA = 1
+FLAG_HAS_FLAGS, FLAG_READ_ONLY, FLAG_SEND_FLUSH, FLAG_SEND_FUA = 1, 2, 4, 8
+FLAG_SEND_TRIM, FLAG_SEND_WRITE_ZEROES = 32, 64
 CHUNK_NONE, CHUNK_DATA, CHUNK_HOLE, CHUNK_ERROR = 0, 1, 2, 0x8001
 CHUNK_DONE = 1
 REQUEST_MAGIC, SIMPLE_MAGIC, STRUCTURED_MAGIC = 0x25609513, 0x67446698, 0x668e33ef
@@ -154,6 +156,13 @@ class FarEnd:
         return simple_reply(cookie, data)
 
     def reply_flush(self, cookie):
+        return self.reply_done(cookie)
+
+    def reply_change(self, cookie, flags, command, offset, what):
+        """`what`: the bytes of a WRITE, or the length of what else it is."""
+        return self.reply_error(cookie, EINVAL)
+
+    def reply_done(self, cookie):
         return chunk(cookie, CHUNK_NONE) if self.structured else simple_reply(cookie)
 
     def reply_error(self, cookie, error):
@@ -236,8 +245,9 @@ class FarEnd:
     def transmit(self):
         while True:
             head = struct.unpack(">IHHQQI", self.take(28))
-            magic, _, command, cookie, offset, length = head
+            magic, flags, command, cookie, offset, length = head
             assert magic == REQUEST_MAGIC, head
+            data = self.take(length) if command == CMD_WRITE else b""
             examined = self.is_examined()
             (self.examined if examined else self.requests).append((command, offset, length))
             if command == CMD_DISC:
@@ -248,6 +258,6 @@ class FarEnd:
                 read = FarEnd.reply_read if examined and self.honest else type(self).reply_read
                 reply = read(self, cookie, offset, length)
             else:
-                reply = self.reply_error(cookie, EINVAL)
+                reply = self.reply_change(cookie, flags, command, offset, data or length)
             if reply:
                 self.send(reply)
