@@ -7,9 +7,9 @@
     assert page.closed == (1000, "")
 
 Subclasses misbehave by overriding greeting, reply_option() and reply_read(), or take changes with
-reply_change(); those return the bytes to send. While it is examined, before the drive is there or after it came back, it behaves well, for
-else nobody would see more of it, unless `honest` is False. After the with block, or after
-wait_closed(), `closed` holds how the device ended it."""
+reply_change(); those return the bytes to send. While it is examined, before the drive is there or
+after it came back, it behaves well, for else nobody would see more of it, unless `honest` is False.
+After the with block, or after wait_closed(), `closed` holds how the device ended it."""
 import json
 import struct
 import threading
