@@ -19,7 +19,7 @@ import usb.util
 
 CBW = struct.Struct("<4sIIBBB16s")
 CSW = struct.Struct("<4sIIB")
-TIMEOUT = 8000  # milliseconds
+TIMEOUT = 8000  # milliseconds, as all here
 DRAIN = 60
 PATIENCE = 100  # of the hostile host, who often waits for what will not come
 FIFO_SIZE = 64
@@ -44,6 +44,7 @@ class Drive:
         self.packet = ends[IN].wMaxPacketSize
         self.tag = 1
         self.step = 1 << 20  # how much is asked for at once
+        self.timeout = TIMEOUT
         self.story = collections.deque(maxlen=24)  # the latest transfers
 
     def release(self):
@@ -60,14 +61,14 @@ class Drive:
         self.story.append(f"{what}: {told}")
         return result
 
-    def write(self, data, timeout=TIMEOUT):
+    def write(self, data):
         what = f"out {len(data)} {data[:31].hex()}"
-        return self.note(what, self.device.write, self.outgoing, data, timeout)
+        return self.note(what, self.device.write, self.outgoing, data, self.timeout)
 
-    def read(self, length, timeout=TIMEOUT):
-        return bytes(
-            self.note(f"in {length}", self.device.read, self.incoming, length, timeout)
-        )
+    def read(self, length, timeout=None):
+        what = f"in {length}"
+        timeout = timeout or self.timeout
+        return bytes(self.note(what, self.device.read, self.incoming, length, timeout))
 
     def clear_halt(self, endpoint):
         self.note(f"clear the halt of {endpoint:02x}", self.device.clear_halt, endpoint)
@@ -284,7 +285,7 @@ def bad_wrappers(drive):
         drive.write(wrapper)
         for _ in range(2):
             try:
-                data = drive.read(64, TIMEOUT)
+                data = drive.read(64)
             except usb.core.USBError as error:
                 assert error.errno == EPIPE, (name, error)
             else:
@@ -368,22 +369,22 @@ class Malice:
         drive.send_wrapper(random_block(draw), length, flags, draw.choice([0, 0, 0, 1, 15]))
         amount = min(length, draw.choice([131072, length, length // 2, 13, 0]))
         if flags & IN and amount:
-            drive.read(min(amount, 1 << 18), PATIENCE)
+            drive.read(min(amount, 1 << 18))
         elif amount:
-            drive.write(bytes(min(amount, 1 << 17)), PATIENCE)
+            drive.write(bytes(min(amount, 1 << 17)))
         if draw.random() < 0.6:
-            drive.read(CSW.size, PATIENCE)
+            drive.read(CSW.size)
 
     def noise(self):
         """Bytes that are no wrapper at all."""
         length = self.draw.choice([0, 1, 30, 31, 32, 512, 4096])
-        self.drive.write(self.draw.randbytes(length), PATIENCE)
+        self.drive.write(self.draw.randbytes(length))
 
     def broken_read(self):
         """A read of which a part is fetched, and then something else is said."""
         count = min(self.draw.randint(1, 256), self.medium.blocks)
         self.drive.send_wrapper(self.medium.read_command(0, count), count * self.medium.block, IN)
-        self.drive.read(self.drive.packet * self.draw.randint(1, 8), PATIENCE)
+        self.drive.read(self.drive.packet * self.draw.randint(1, 8))
         if self.draw.random() < 0.5:
             self.drive.send_wrapper(INQUIRY, 36, IN)
 
@@ -429,7 +430,9 @@ class Malice:
 def malice(drive, medium, seed, rounds):
     draw = random.Random(f"malice {seed}")
     for number in range(rounds):
+        drive.timeout = PATIENCE
         said = Malice(drive, medium, draw).run()
+        drive.timeout = TIMEOUT
         drive.reset()
         try:
             check_well(drive, medium, draw)

@@ -113,7 +113,7 @@ def hostile(bmc: VirtualBmc, platter: Platter, kind: str, rounds: int, timeout: 
 
 @pytest.mark.parametrize("kind", ["disk", "cd"])
 def test_a_hostile_machine(bmc: VirtualBmc, platter: Platter, kind: str) -> None:
-    hostile(bmc, platter, kind, 20, 120)
+    hostile(bmc, platter, kind, 30, 120)
 
 
 @pytest.mark.soak
