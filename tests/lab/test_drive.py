@@ -57,7 +57,10 @@ def test_the_whole_iso_is_read(bmc: VirtualBmc, platter: Platter, kind: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("export", "kind"), [("usb", "disk"), ("usb", "cd"), ("kernel", "disk")], indirect=["export"]
+    ("export", "kind"),
+    [("usb", "disk"), ("usb", "cd"), ("kernel", "disk")],
+    indirect=["export"],
+    scope="module",  # as the fixture has it
 )
 def test_an_image_of_5_gib(
     bmc: VirtualBmc, platter: Platter, tmp_path: Path, kind: str
