@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bounded big-endian cursors over memory somebody else owns.
+ * Bounded big-endian cursors over memory somebody else owns; and the little-endian numbers of what
+ * PCs and USB defined, at places whose bounds the caller knows.
  *
  * A reader or writer that would pass its end sets `bad`, touches nothing, and every later call on
  * it does nothing too (readers return 0). So a decoder may read a whole fixed layout and ask once,
@@ -121,6 +122,22 @@ static inline void bytes_put_u32(struct bytes_writer *w, uint32_t value)
 static inline void bytes_put_u64(struct bytes_writer *w, uint64_t value)
 {
     bytes_put_be(w, value, 8);
+}
+
+/* A number of `width` bytes, 1 to 8, all of them there. */
+static inline uint64_t bytes_get_le(const uint8_t *at, unsigned width)
+{
+    uint64_t value = 0;
+
+    while (width-- > 0)
+        value = value << 8 | at[width];
+    return value;
+}
+
+static inline void bytes_put_le32(uint8_t *at, uint32_t value)
+{
+    for (unsigned i = 0; i < 4; i++)
+        at[i] = (uint8_t)(value >> (8 * i));
 }
 
 #endif

@@ -18,6 +18,7 @@
 
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/minmax.h"
 
 #define KIB  1024u
@@ -34,15 +35,6 @@
 #define DIRECTORY_MAX   (128 * KIB)
 #define DESCRIPTOR_LAST 32 /* the last sector to look for a volume descriptor in */
 #define LOOKS_TOTAL     64
-
-static uint64_t get_le(const uint8_t *at, unsigned width)
-{
-    uint64_t value = 0;
-
-    while (width-- > 0)
-        value = value << 8 | at[width];
-    return value;
-}
 
 /* Puts it on the list, but for what a range that is there already covers; not even so if `again`.
  */
@@ -162,8 +154,8 @@ static void judge_mbr(struct warm *w, const struct warm_look *look)
     if (b[0] == 0xeb || b[0] == 0xe9)
         look_at_fat(w, 0, w->size); /* a file system without a partition table, perhaps */
     for (const uint8_t *r = b + 446; r < b + 510; r += 16) {
-        uint64_t start = get_le(r + 8, 4);
-        uint64_t count = get_le(r + 12, 4);
+        uint64_t start = bytes_get_le(r + 8, 4);
+        uint64_t count = bytes_get_le(r + 12, 4);
 
         if (start == 0 || count == 0 || !is_within(w, start, DISK_SECTOR))
             continue;
@@ -178,9 +170,9 @@ static void judge_mbr(struct warm *w, const struct warm_look *look)
 static void judge_gpt(struct warm *w, const struct warm_look *look)
 {
     const uint8_t *b = look->bytes;
-    uint64_t lba = get_le(b + 72, 8);
-    uint64_t count = get_le(b + 80, 4);
-    uint32_t unit = (uint32_t)get_le(b + 84, 4);
+    uint64_t lba = bytes_get_le(b + 72, 8);
+    uint64_t count = bytes_get_le(b + 80, 4);
+    uint32_t unit = (uint32_t)bytes_get_le(b + 84, 4);
     struct warm_look *entries;
 
     if (memcmp(b, "EFI PART", 8) != 0 || count == 0 || unit < 128 || unit > WARM_LOOK_SIZE ||
@@ -202,8 +194,8 @@ static void judge_gpt_entries(struct warm *w, const struct warm_look *look)
 
     for (uint32_t at = 0; at + look->unit <= look->length; at += look->unit) {
         const uint8_t *entry = look->bytes + at;
-        uint64_t first = get_le(entry + 32, 8);
-        uint64_t last = get_le(entry + 40, 8);
+        uint64_t first = bytes_get_le(entry + 32, 8);
+        uint64_t last = bytes_get_le(entry + 40, 8);
 
         if (last < first || !is_within(w, last, DISK_SECTOR))
             continue;
@@ -219,21 +211,21 @@ static void judge_gpt_entries(struct warm *w, const struct warm_look *look)
 static void judge_fat(struct warm *w, const struct warm_look *look)
 {
     const uint8_t *b = look->bytes;
-    uint64_t sector = get_le(b + 11, 2);
+    uint64_t sector = bytes_get_le(b + 11, 2);
     uint64_t cluster = b[13] * sector;
-    uint64_t fat = get_le(b + 22, 2);
-    uint64_t total = get_le(b + 19, 2);
-    uint64_t reserved = get_le(b + 14, 2);
+    uint64_t fat = bytes_get_le(b + 22, 2);
+    uint64_t total = bytes_get_le(b + 19, 2);
+    uint64_t reserved = bytes_get_le(b + 14, 2);
     uint64_t root, length, root_cluster = 2;
 
     if (b[510] != 0x55 || b[511] != 0xaa || sector < 512 || sector > 4096 ||
         (sector & (sector - 1)) != 0 || cluster == 0 || reserved == 0 || b[16] == 0)
         return;
-    total = (total ? total : get_le(b + 32, 4)) * sector;
-    length = get_le(b + 17, 2) * 32;
+    total = (total ? total : bytes_get_le(b + 32, 4)) * sector;
+    length = bytes_get_le(b + 17, 2) * 32;
     if (fat == 0) { /* FAT32: the root directory is a file like others */
-        fat = get_le(b + 36, 4);
-        root_cluster = max_u64(get_le(b + 44, 4), 2);
+        fat = bytes_get_le(b + 36, 4);
+        root_cluster = max_u64(bytes_get_le(b + 44, 4), 2);
     }
     root = (reserved + b[16] * fat) * sector + (root_cluster - 2) * cluster;
     if (!look->limit) {
@@ -260,13 +252,13 @@ static void judge_descriptor(struct warm *w, const struct warm_look *look)
     if (memcmp(b + 1, "CD001", 5) != 0)
         return;
     if (b[0] == 0 && memcmp(b + 7, torito, sizeof torito - 1) == 0) {
-        uint64_t sector = get_le(b + 71, 4);
+        uint64_t sector = bytes_get_le(b + 71, 4);
 
         if (is_within(w, sector, CD_SECTOR))
             add_look(w, WARM_CATALOGUE, sector * CD_SECTOR, CD_SECTOR);
     } else if (b[0] == 1 || b[0] == 2) {
-        uint64_t sector = get_le(b + 156 + 2, 4);
-        uint64_t length = get_le(b + 156 + 10, 4);
+        uint64_t sector = bytes_get_le(b + 156 + 2, 4);
+        uint64_t length = bytes_get_le(b + 156 + 10, 4);
 
         if (is_within(w, sector, CD_SECTOR))
             add_range(w, sector * CD_SECTOR, min_u64(length, DIRECTORY_MAX), false);
@@ -280,8 +272,8 @@ static void judge_boot_entry(struct warm *w, const uint8_t *entry, bool is_efi)
 {
     static const uint32_t floppies[] = {0, 1200 * KIB, 1440 * KIB, 2880 * KIB};
     unsigned media = entry[1] & 15;
-    uint64_t length = get_le(entry + 6, 2) * DISK_SECTOR;
-    uint64_t sector = get_le(entry + 8, 4);
+    uint64_t length = bytes_get_le(entry + 6, 2) * DISK_SECTOR;
+    uint64_t sector = bytes_get_le(entry + 8, 4);
 
     if (entry[0] != 0x88 || sector == 0 || !is_within(w, sector, CD_SECTOR))
         return;
@@ -309,7 +301,7 @@ static void judge_catalogue(struct warm *w, const struct warm_look *look)
             if (entry[0] != 0x90 && entry[0] != 0x91)
                 return;
             is_efi = entry[1] == 0xef;
-            left = (unsigned)get_le(entry + 2, 2);
+            left = (unsigned)bytes_get_le(entry + 2, 2);
         } else if (entry[0] != 0x44) { /* not an extension of the entry before */
             judge_boot_entry(w, entry, is_efi);
             left--;

@@ -27,6 +27,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "base/minmax.h"
 
 /* Command block wrapper (5.1) and status wrapper (5.2): little-endian. */
@@ -51,17 +52,6 @@
 /* The note: version, flags, logical unit, tag, announced length. */
 #define NOTE_VERSION 1
 #define NOTE_LENGTH  11
-
-static uint32_t get_le32(const uint8_t *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
-static void put_le32(uint8_t *p, uint32_t value)
-{
-    for (unsigned i = 0; i < 4; i++)
-        p[i] = (uint8_t)(value >> (8 * i));
-}
 
 static void await_command(struct bot *b)
 {
@@ -99,7 +89,7 @@ void bot_reset(struct bot *b, bool bus)
 static void send_status(struct bot *b)
 {
     b->left = 0;
-    put_le32(b->status + CSW_RESIDUE, b->residue);
+    bytes_put_le32(b->status + CSW_RESIDUE, b->residue);
     b->now = (struct bot_deed){.kind = BOT_STATUS, .data = b->status, .length = BOT_CSW_LENGTH};
 }
 
@@ -124,8 +114,8 @@ static void settle(struct bot *b)
 
 static void finish(struct bot *b, uint8_t status)
 {
-    put_le32(b->status, CSW_SIGNATURE);
-    put_le32(b->status + CSW_TAG, b->tag);
+    bytes_put_le32(b->status, CSW_SIGNATURE);
+    bytes_put_le32(b->status + CSW_TAG, b->tag);
     b->status[CSW_STATUS] = b->mismatch ? STATUS_PHASE_ERROR : status;
     settle(b);
 }
@@ -189,7 +179,7 @@ static void follow(struct bot *b, struct scsi_deed deed)
 /* Valid and meaningful (6.2.1, 6.2.2). */
 static bool is_command(const struct bot *b, const uint8_t *data, size_t length)
 {
-    return length == BOT_CBW_LENGTH && get_le32(data) == CBW_SIGNATURE &&
+    return length == BOT_CBW_LENGTH && (uint32_t)bytes_get_le(data, 4) == CBW_SIGNATURE &&
            (data[CBW_FLAGS] & ~FLAG_IN) == 0 && data[CBW_LUN] < b->count &&
            data[CBW_CB_LENGTH] >= 1 && data[CBW_CB_LENGTH] <= SCSI_CDB_MAX;
 }
@@ -214,7 +204,8 @@ void bot_command(struct bot *b, const uint8_t *data, size_t length)
         return;
     }
     lun = data[CBW_LUN];
-    begin(b, lun, get_le32(data + CBW_TAG), get_le32(data + CBW_LENGTH), data[CBW_FLAGS] & FLAG_IN);
+    begin(b, lun, (uint32_t)bytes_get_le(data + CBW_TAG, 4),
+          (uint32_t)bytes_get_le(data + CBW_LENGTH, 4), data[CBW_FLAGS] & FLAG_IN);
     /* SCSI-2 had the logical unit there too, and firmware still writes it (EDK2, GRUB). */
     memcpy(cdb, data + CBW_CB, sizeof cdb);
     if (cdb[1] >> 5 == lun)
@@ -285,8 +276,8 @@ size_t bot_note(const struct bot *b, uint8_t out[BOT_NOTE_MAX])
     out[0] = NOTE_VERSION;
     out[1] = b->in ? FLAG_IN : 0;
     out[2] = (uint8_t)b->lun;
-    put_le32(out + 3, b->tag);
-    put_le32(out + 7, b->announced);
+    bytes_put_le32(out + 3, b->tag);
+    bytes_put_le32(out + 7, b->announced);
     return NOTE_LENGTH;
 }
 
@@ -295,7 +286,8 @@ int bot_resume(struct bot *b, const uint8_t *note, size_t length)
     if (length != NOTE_LENGTH || note[0] != NOTE_VERSION || note[1] & ~FLAG_IN ||
         note[2] >= b->count)
         return -EBADMSG;
-    begin(b, note[2], get_le32(note + 3), get_le32(note + 7), note[1] & FLAG_IN);
+    begin(b, note[2], (uint32_t)bytes_get_le(note + 3, 4), (uint32_t)bytes_get_le(note + 7, 4),
+          note[1] & FLAG_IN);
     scsi_drive_done(b->drives[b->lun], SCSI_INTERRUPTED, 0);
     finish(b, STATUS_FAILED);
     /* What of the data has come already nobody knows, so none of it can be waited for. */
