@@ -27,4 +27,11 @@ static inline uint32_t medium_sector(enum medium_kind kind)
     return kind == MEDIUM_CD ? 2048 : 512;
 }
 
+/* Without the part of a sector that an image may end with: a drive has no parts of sectors. Bytes.
+ */
+static inline uint64_t medium_whole(enum medium_kind kind, uint64_t size)
+{
+    return size - size % medium_sector(kind);
+}
+
 #endif

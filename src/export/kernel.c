@@ -268,7 +268,7 @@ static void begin(struct kernel_export *k, const struct medium *medium, struct e
 
     k->medium = *medium;
     /* What the device is told; requests beyond it are then refused by us as well. */
-    k->medium.size -= medium->size % medium_sector(medium->kind);
+    k->medium.size = medium_whole(medium->kind, medium->size);
     k->ejected = false;
     k->error = 0;
     k->reason[0] = '\0';

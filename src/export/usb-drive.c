@@ -68,9 +68,8 @@ int usb_drive_restore(struct usb_drive *x)
 /* Of the medium that is WAITING. Whether it is an adopted one's shows in the drive. */
 static bool is_in(const struct usb_drive *x)
 {
-    uint64_t size = x->medium.size - x->medium.size % medium_sector(x->scsi.kind);
-
-    return scsi_drive_is_loaded(&x->scsi) && scsi_drive_size(&x->scsi) == size;
+    return scsi_drive_is_loaded(&x->scsi) &&
+           scsi_drive_size(&x->scsi) == medium_whole(x->scsi.kind, x->medium.size);
 }
 
 void usb_drive_load(struct usb_drive *x)

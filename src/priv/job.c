@@ -28,13 +28,12 @@ static const struct config_slot *slot_config(const struct worker_job *job)
 
 static int connect_one(struct ops_gadget *o, const struct worker_job *job, int fd, unsigned index)
 {
-    uint32_t sector = medium_sector(job->attach.kind);
     struct nbd_dev_connect how = {
         .index = index,
         .mark = o->mark,
         .fd = fd,
-        .size = job->attach.size - job->attach.size % sector,
-        .block_size = sector,
+        .size = medium_whole(job->attach.kind, job->attach.size),
+        .block_size = medium_sector(job->attach.kind),
         .read_only = job->attach.read_only,
         .dead_seconds = job->restart_grace + DEAD_MARGIN,
     };
