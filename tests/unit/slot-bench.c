@@ -409,6 +409,41 @@ void open_session(enum upto upto)
     assert_string_equal(slot_state(), "serving");
 }
 
+char token[33];
+
+void learn_token(void)
+{
+    json_t *word = json_loads(far->told[0], 0, NULL);
+
+    snprintf(token, sizeof token, "%s", json_string_value(json_object_get(word, "token")));
+    assert_int_equal(strlen(token), 32);
+    json_decref(word);
+}
+
+void serve(void)
+{
+    open_session(SERVING);
+    learn_token();
+}
+
+void come_with(struct slot_offer what)
+{
+    unsigned before = far_count;
+
+    line.why = STREAM_CLOSE_NORMAL;
+    line.told[0] = '\0';
+    slot_open(slot, &line.base, &what);
+    assert_true(far_count == before || far->stream == &line.base);
+}
+
+void come_back(void)
+{
+    struct slot_offer back = offer;
+
+    back.resume = token;
+    come_with(back);
+}
+
 void end_session(void)
 {
     slot_end(slot, STREAM_CLOSE_SHUTDOWN, "Stopping.");

@@ -101,6 +101,17 @@ int bench_teardown(void **state);
 enum upto { OPENING, ATTACHING, SERVING };
 void open_session(enum upto upto);
 void end_session(void);
+
+/* The session's, once learned. */
+extern char token[33];
+/* From the far end's first word, as a page learns it. */
+void learn_token(void);
+/* A session that serves, and its token. */
+void serve(void);
+void come_with(struct slot_offer what);
+/* With the token. */
+void come_back(void);
+
 /* This far end was told the reason twice: whole, and in its goodbye. */
 void expect_goodbye(const struct far *f, enum stream_close why, const char *reason);
 /* So was the last one, and the slot is idle. */

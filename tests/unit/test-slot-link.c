@@ -11,31 +11,8 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <jansson.h>
 
 #include "slot-bench.h"
-
-static char token[33];
-
-static void serve(void)
-{
-    json_t *word;
-
-    open_session(SERVING);
-    word = json_loads(far->told[0], 0, NULL);
-    snprintf(token, sizeof token, "%s", json_string_value(json_object_get(word, "token")));
-    json_decref(word);
-}
-
-static void come_back(void)
-{
-    struct slot_offer back = offer;
-
-    back.resume = token;
-    slot_open(slot, &line.base, &back);
-    far_ready();
-    settle();
-}
 
 static void lose(void)
 {
@@ -51,6 +28,8 @@ static void test_within_the_grace(void **state)
     lose();
     assert_string_equal(drive.links, "w");
     come_back();
+    far_ready();
+    settle();
     assert_string_equal(slot_state(), "serving");
     assert_string_equal(drive.links, "wl");
     end_session();
@@ -66,6 +45,8 @@ static void test_after_the_grace(void **state)
     wait_for_state("absent");
     assert_string_equal(drive.links, "wf");
     come_back();
+    far_ready();
+    settle();
     assert_string_equal(slot_state(), "serving");
     assert_string_equal(drive.links, "wfl");
     end_session();

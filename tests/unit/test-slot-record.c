@@ -16,30 +16,9 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-#include <jansson.h>
 
 #include "slot-bench.h"
 #include "slot/record.h"
-
-static char token[33];
-
-static void serve(void)
-{
-    json_t *word;
-
-    open_session(SERVING);
-    word = json_loads(far->told[0], 0, NULL);
-    snprintf(token, sizeof token, "%s", json_string_value(json_object_get(word, "token")));
-    json_decref(word);
-}
-
-static void come_back(void)
-{
-    struct slot_offer back = offer;
-
-    back.resume = token;
-    slot_open(slot, &line.base, &back);
-}
 
 /* The record as the session has left it, for the next process to find. */
 static char kept[16384];

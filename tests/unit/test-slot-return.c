@@ -17,42 +17,6 @@
 
 #include "slot-bench.h"
 
-static char token[33];
-
-/* From the far end's first word, as a page learns it. */
-static void learn_token(void)
-{
-    json_t *word = json_loads(far->told[0], 0, NULL);
-
-    snprintf(token, sizeof token, "%s", json_string_value(json_object_get(word, "token")));
-    assert_int_equal(strlen(token), 32);
-    json_decref(word);
-}
-
-static void serve(void)
-{
-    open_session(SERVING);
-    learn_token();
-}
-
-static void come_with(struct slot_offer what)
-{
-    unsigned before = far_count;
-
-    line.why = STREAM_CLOSE_NORMAL;
-    line.told[0] = '\0';
-    slot_open(slot, &line.base, &what);
-    assert_true(far_count == before || far->stream == &line.base);
-}
-
-static void come_back(void)
-{
-    struct slot_offer back = offer;
-
-    back.resume = token;
-    come_with(back);
-}
-
 /* ---- a read of the machine ---- */
 
 static struct {

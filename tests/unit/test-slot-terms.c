@@ -11,20 +11,8 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <jansson.h>
 
 #include "slot-bench.h"
-
-static char token[33];
-
-/* From the far end's first word, as a page learns it. */
-static void learn_token(void)
-{
-    json_t *word = json_loads(far->told[0], 0, NULL);
-
-    snprintf(token, sizeof token, "%s", json_string_value(json_object_get(word, "token")));
-    json_decref(word);
-}
 
 /* Of what the engine has begun under the terms of one server, another may not be able to take the
  * rest. */
