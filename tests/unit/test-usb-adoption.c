@@ -19,14 +19,6 @@ static int end(void **state)
     return 0;
 }
 
-static void detach(void)
-{
-    world_answer(&w.detach, 0, 0);
-    if (w.closed)
-        world_close();
-    world_expect_closed();
-}
-
 /* What the process before this one wrote down of a drive; `size` 0: without a medium. */
 static void left(unsigned drive, enum medium_kind kind, uint64_t size, bool locked)
 {
@@ -65,10 +57,7 @@ static void test_the_machine_notices_nothing(void **state)
     assert_true(w.ports[0].live);
     export_link(w.exports[0], EXPORT_LINK_FAILED);
     assert_false(w.ports[0].live);
-    export_stop(w.exports[0], true);
-    world_drop(0);
-    detach();
-    world_expect(0, "x");
+    world_take_away(0);
     assert_int_equal(w.error[0], 0);
 }
 
@@ -100,10 +89,7 @@ static void test_each_drive_as_it_is(void **state)
     export_stop(w.exports[1], true);
     world_drop(1);
     world_expect(1, "x");
-    export_stop(w.exports[0], true);
-    world_drop(0);
-    detach();
-    world_expect(0, "x");
+    world_take_away(0);
 }
 
 /* A medium that is not what was left there is a new one to the machine. */
@@ -125,7 +111,7 @@ static void test_another_medium(void **state)
         export_stop(w.exports[i], true);
         world_drop(i);
     }
-    detach();
+    world_detach();
 }
 
 /* Whoever wants what is not there is told; whoever wants a new device gets it. */
@@ -145,10 +131,7 @@ static void test_nothing_was_left(void **state)
     world_ready();
     world_expect(1, "s");
     assert_int_equal(world_test_unit(1), POWERED);
-    export_stop(w.exports[1], true);
-    world_drop(1);
-    detach();
-    world_expect(1, "x");
+    world_take_away(1);
     /* Only once: what comes later was not left by anybody. */
     assert_int_equal(w.adopt.count, 1);
 }
@@ -162,7 +145,7 @@ static void fails_to_be_adopted(unsigned functions, int error)
     assert_false(w.stands);
     if (w.ports[0].dropped)
         world_drop(0);
-    detach();
+    world_detach();
     world_expect(0, "x");
     assert_int_equal(w.error[0], error);
     assert_true(strlen(w.reason) <= 120);
@@ -209,7 +192,7 @@ static void test_stop_while_adopting(void **state)
         world_turn();
         world_answer(&w.adopt, functions ? 0 : -ECANCELED, functions);
         world_expect_closed();
-        detach();
+        world_detach();
         world_expect(0, "x");
         world_end();
         world_begin(1, false);
@@ -228,7 +211,7 @@ static void test_empty_and_always(void **state)
     assert_int_equal(world_test_unit(0), REMOVED);
     world_expect(0, "");
     w.watch->gone(w.watch->arg, -ENODEV, "Somebody pulled it.");
-    detach();
+    world_detach();
     usb_device_stop(w.device, NULL, NULL);
     world_turn();
 }

@@ -13,15 +13,6 @@
 #define CHANGED 0x062800 /* UNIT ATTENTION, the medium may have changed */
 #define POWERED 0x062900
 
-/* Out of the machine's sight, requests back, device taken away. */
-static void detach(void)
-{
-    world_answer(&w.detach, 0, 0);
-    if (w.closed)
-        world_close();
-    world_expect_closed();
-}
-
 static int end(void **state)
 {
     (void)state;
@@ -110,10 +101,7 @@ static void test_stop_before_it_stands(void **state)
     world_insert(0, MEDIUM_DISK, false);
     world_turn();
     world_answer(&w.attach, 0, 1);
-    export_stop(w.exports[0], true);
-    world_drop(0);
-    detach();
-    world_expect(0, "x");
+    world_take_away(0);
     export_stop(w.exports[0], true);
     world_turn();
     world_expect(0, "");
@@ -138,10 +126,7 @@ static void test_attach_fails(void **state)
     assert_int_equal(w.error[0], -ENOMEM);
     w.journal_error = 0;
     world_serve(0, MEDIUM_DISK);
-    export_stop(w.exports[0], true);
-    world_drop(0);
-    detach();
-    world_expect(0, "x");
+    world_take_away(0);
 }
 
 /* The helper says yes, and what it gives is of no use. */
@@ -156,7 +141,7 @@ static void test_no_functions(void **state)
     world_expect_closed();
     world_expect(1, "");
     world_drop(1);
-    detach();
+    world_detach();
     world_expect(1, "x");
     assert_int_equal(w.error[1], -EAGAIN);
     /* As many functions as there are drives, or one. */
@@ -164,7 +149,7 @@ static void test_no_functions(void **state)
     world_turn();
     world_answer(&w.attach, 0, 2);
     world_expect_closed();
-    detach();
+    world_detach();
     world_expect(1, "x");
     assert_int_equal(w.error[1], -EPROTO);
 }
@@ -194,10 +179,7 @@ static void test_the_machine_ejects(void **state)
     world_expect(0, "");
     fake_timer_pass(1);
     world_expect(0, "e");
-    export_stop(w.exports[0], true);
-    world_drop(0);
-    detach();
-    world_expect(0, "x");
+    world_take_away(0);
     assert_int_equal(w.error[0], 0);
 }
 
@@ -245,7 +227,7 @@ static void test_several_drives(void **state)
         world_expect(0, "x");
         world_expect(1, "x");
         world_expect(2, "");
-        detach();
+        world_detach();
         world_expect(2, "x");
         if (functions == 1)
             world_end();
@@ -265,16 +247,13 @@ static void test_start_while_it_goes(void **state)
     assert_int_equal(w.detach.count, 1);
     world_insert(1, MEDIUM_CD, false);
     world_turn();
-    detach();
+    world_detach();
     world_expect(0, "sx");
     assert_int_equal(w.attach.count, 2);
     world_answer(&w.attach, 0, 1);
     world_ready();
     world_expect(1, "s");
-    export_stop(w.exports[1], true);
-    world_drop(1);
-    detach();
-    world_expect(1, "x");
+    world_take_away(1);
 }
 
 /* The helper dies, somebody removes the gadget, or the kernel closes its files. */
@@ -354,7 +333,7 @@ static void test_always(void **state)
     usb_device_stop(w.device, on_stopped, NULL);
     world_turn();
     assert_int_equal(w.stopped, 0);
-    detach();
+    world_detach();
     assert_int_equal(w.stopped, 1);
     fake_timer_pass(60000);
     world_turn();
@@ -378,7 +357,7 @@ static void test_always_and_lost(void **state)
     world_turn();
     w.watch->gone(w.watch->arg, -ECONNRESET, "The helper has gone.");
     world_drop(0);
-    detach();
+    world_detach();
     world_expect(0, "sx");
     assert_int_equal(w.error[0], -ECONNRESET);
     assert_int_equal(w.attach.count, 1);
@@ -409,7 +388,7 @@ static void test_always_and_lost(void **state)
     world_ready();
     usb_device_stop(w.device, NULL, NULL);
     world_turn();
-    detach();
+    world_detach();
 }
 
 /* With a medium in it, which comes out first; while resting; and without ever having been used. */
@@ -427,7 +406,7 @@ static void test_stop(void **state)
     assert_int_equal(w.detach.count, 0);
     export_stop(w.exports[0], true);
     world_drop(0);
-    detach();
+    world_detach();
     world_expect(0, "sx");
     assert_int_equal(w.stopped, 1);
     world_end();
@@ -447,7 +426,7 @@ static void test_stop(void **state)
     world_turn();
     world_answer(&w.adopt, -ECANCELED, 0);
     assert_int_equal(w.stopped, 0);
-    detach();
+    world_detach();
     assert_int_equal(w.stopped, 1);
     world_end();
 

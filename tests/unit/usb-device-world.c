@@ -91,6 +91,22 @@ void world_expect_closed(void)
     fd_count = 0;
 }
 
+void world_detach(void)
+{
+    world_answer(&w.detach, 0, 0);
+    if (w.closed)
+        world_close();
+    world_expect_closed();
+}
+
+void world_take_away(unsigned drive)
+{
+    export_stop(w.exports[drive], true);
+    world_drop(drive);
+    world_detach();
+    world_expect(drive, "x");
+}
+
 /* ---- the loop: one device asks for one turn at a time ---- */
 
 int loop_later_new(struct loop *loop, void (*run)(void *arg), void *arg, struct loop_later **out)

@@ -82,6 +82,10 @@ void world_turn(void);
 void world_insert(unsigned drive, enum medium_kind kind, bool adopts);
 /* The helper answers; the device stands on so many functions. */
 void world_answer(struct world_asked *asked, int error, unsigned functions);
+/* The helper has taken the device away, and its last requests are back. */
+void world_detach(void);
+/* Ends the last session of a device that is plugged for sessions only: medium out, device gone. */
+void world_take_away(unsigned drive);
 /* All descriptors that the helper gave are closed again. */
 void world_expect_closed(void);
 /* From nothing to a drive that is served. */
