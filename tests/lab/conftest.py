@@ -64,13 +64,8 @@ def export(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def platter(bmc: VirtualBmc, export: str) -> Iterator[Platter]:
     """platterd and platter-helper, running in the virtual BMC with one slot."""
-    with lab():
-        platter_parts.check_built()
-    programs = Platter(bmc)
-    programs.install(platter_parts.config_with(export))
-    programs.start()
-    yield programs
-    programs.stop()
+    with lab(), platter_parts.running(bmc, platter_parts.config_with(export)) as programs:
+        yield programs
 
 
 @pytest.fixture(scope="module")

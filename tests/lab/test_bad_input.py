@@ -23,12 +23,9 @@ ISO = Path("/usr/lib/grub-rescue/grub-rescue-cdrom.iso")
 @pytest.fixture(scope="module")
 def programs(bmc: VirtualBmc) -> Iterator[Platter]:
     """Both programs, their slot tied to /dev/nbd0."""
-    platter_parts.check_built()
-    made = Platter(bmc)
-    made.install(platter_parts.config_with("kernel") + "nbd = nbd0\n")
-    made.start()
-    yield made
-    made.stop()
+    config = platter_parts.config_with("kernel") + "nbd = nbd0\n"
+    with platter_parts.running(bmc, config) as programs:
+        yield programs
 
 
 def refused(bmc: VirtualBmc, programs: Platter) -> str:

@@ -39,12 +39,8 @@ SUMMARY = re.compile(r"^ *tests +(\d+) +(\d+) +(\d+) +(\d+) +(\d+)$", re.MULTILI
 
 @pytest.fixture(scope="module")
 def platter(bmc: VirtualBmc) -> Iterator[Platter]:
-    platter_parts.check_built()
-    programs = Platter(bmc)
-    programs.install(platter_parts.config_with("usb"))
-    programs.start()
-    yield programs
-    programs.stop()
+    with platter_parts.running(bmc, platter_parts.config_with("usb")) as programs:
+        yield programs
 
 
 @pytest.fixture(autouse=True)

@@ -23,12 +23,9 @@ SESSIONS = 200 if LONG else 20
 @pytest.fixture(scope="module")
 def platter(bmc: VirtualBmc, export: str) -> Iterator[Platter]:
     """Both programs, without much patience for a page that is lost."""
-    platter_parts.check_built()
-    made = Platter(bmc)
-    made.install(platter_parts.config_with(export, restart_grace=2) + "grace = 2\nkeep = 1\n")
-    made.start()
-    yield made
-    made.stop()
+    config = platter_parts.config_with(export, restart_grace=2) + "grace = 2\nkeep = 1\n"
+    with platter_parts.running(bmc, config) as programs:
+        yield programs
 
 
 class Session:

@@ -52,15 +52,11 @@ ODD_SECONDS = 120.0 if LONG else 12.0
 @pytest.fixture(scope="module")
 def platter(bmc: VirtualBmc, export: str) -> Iterator[Platter]:
     """Both programs with two slots: the second one's grace is short."""
-    platter_parts.check_built()
     config = platter_parts.config_with(export)
     config += f"cache = {CACHE}\n[slot 1]\nname = Impatient\nexport = {export}\n"
     config += f"cache = {CACHE}\ngrace = {SHORT_GRACE}\n"
-    programs = Platter(bmc)
-    programs.install(config)
-    programs.start()
-    yield programs
-    programs.stop()
+    with platter_parts.running(bmc, config) as programs:
+        yield programs
 
 
 @contextmanager

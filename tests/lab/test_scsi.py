@@ -52,12 +52,8 @@ drive = disk
 
 @pytest.fixture(scope="module")
 def platter(bmc: VirtualBmc) -> Iterator[Platter]:
-    platter_parts.check_built()
-    programs = Platter(bmc)
-    programs.install(platter_parts.config_with("usb") + CONFIG)
-    programs.start()
-    yield programs
-    programs.stop()
+    with platter_parts.running(bmc, platter_parts.config_with("usb") + CONFIG) as programs:
+        yield programs
 
 
 @pytest.fixture(autouse=True)

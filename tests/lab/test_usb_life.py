@@ -33,14 +33,10 @@ STAYS = 1  # the slot whose drive is always there
 @pytest.fixture(scope="module")
 def platter(bmc: VirtualBmc) -> Iterator[Platter]:
     """Two slots: one whose drive comes with its medium, and one whose CD drive is always there."""
-    platter_parts.check_built()
     config = platter_parts.config_with("usb") + f"cache = 8\ngrace = {170 * TENTH:.0f}\n"
     config += "[slot 1]\nname = Always there\nexport = usb\nplugged = always\ndrive = cd\n"
-    programs = Platter(bmc)
-    programs.install(config)
-    programs.start()
-    yield programs
-    programs.stop()
+    with platter_parts.running(bmc, config) as programs:
+        yield programs
 
 
 @pytest.fixture

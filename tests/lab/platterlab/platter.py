@@ -12,6 +12,8 @@ import os
 import shlex
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .bmc import VirtualBmc
@@ -161,3 +163,14 @@ class Platter:
             if program:
                 parts.append(f"--- {name} (status {program.status})\n{program.err[-4000:]}")
         return "\n".join(parts)
+
+
+@contextmanager
+def running(bmc: VirtualBmc, config: str) -> Iterator[Platter]:
+    """Both programs, installed and started, for as long as the context lasts."""
+    check_built()
+    programs = Platter(bmc)
+    programs.install(config)
+    programs.start()
+    yield programs
+    programs.stop()
