@@ -438,6 +438,7 @@ static int make_export(const struct slot_config *config, struct export **out)
         .slot = config->number,
         .socket_path = config->socket_path,
         .priv = config->priv,
+        .device_only = config->device_only,
         .usb_device = config->usb_device,
         .usb_drive = config->usb_drive,
     };

@@ -29,6 +29,7 @@ struct slot_config {
     const char *export_name;       /* "usb", "kernel" or "unix" */
     const char *socket_path;       /* unix */
     struct priv *priv;             /* kernel; may be NULL */
+    bool device_only;              /* kernel: an nbd device without a USB drive on it */
     struct usb_device *usb_device; /* usb */
     unsigned usb_drive;            /* usb: which of its drives */
     struct export *take_export;    /* the export to use, taken over when slot_new() succeeds; NULL:
