@@ -93,8 +93,9 @@ static void watch(struct unix_stream *u)
     if (!u->watch)
         return;
     loop_fd_set(u->watch, u->watch_out ? reads : reads | writes);
+    /* With nothing to write it would not be noticed that nobody reads any more. */
     if (u->watch_out)
-        loop_fd_set(u->watch_out, writes);
+        loop_fd_set(u->watch_out, writes | (u->quiet ? 0 : LOOP_HANGUP));
 }
 
 static void cancel_queue(struct unix_stream *u, int error)
@@ -234,6 +235,19 @@ static bool read_some(struct unix_stream *u)
     return got > 0 && u->in >= 0 && u->want_data && !u->quiet;
 }
 
+/* The end that is written to: for room, or because nobody reads the other end any more. */
+static void out_ready(void *arg, unsigned events)
+{
+    struct unix_stream *u = arg;
+
+    hold(u);
+    if ((events & LOOP_READ) && list_is_empty(&u->queue) && u->out >= 0)
+        fail(u, -EPIPE);
+    else
+        flush(u);
+    let_go(u);
+}
+
 static void ready(void *arg, unsigned events)
 {
     struct unix_stream *u = arg;
@@ -342,7 +356,7 @@ static int stream_new(struct loop *loop, int in, int out, struct unix_stream **m
     if (r == 0)
         r = loop_fd_new(loop, in, LOOP_READ, ready, u, &u->watch);
     if (r == 0 && out != in)
-        r = loop_fd_new(loop, out, 0, ready, u, &u->watch_out);
+        r = loop_fd_new(loop, out, LOOP_HANGUP, out_ready, u, &u->watch_out);
     if (r < 0) {
         unix_free(&u->stream);
         return r;
