@@ -261,6 +261,7 @@ static int proxy_export_new(struct proxy *p, struct export **out)
         .loop = p->loop,
         .slot = p->slot_number,
         .priv = p->priv,
+        .device_only = !p->gadget,
     };
     struct export *made = NULL;
     int r = p->usb ? proxy_device_new(p) : 0;
