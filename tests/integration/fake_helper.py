@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Stands in for platter-helper and for the kernel behind it, where there is neither: takes a drive's
-socket as the kernel's nbd driver would, and reads through it. One drive, one connection.
+"""Stands in for platter-helper and for the kernel behind it, where there is neither: takes a
+drive's socket as the kernel's nbd driver would, and reads through it. One drive, one connection.
 
 It listens where whoever starts it has told it to (LISTEN_FDS), and keeps its files where its
 configuration says (state_dir): `image` is all that it has read of the drive when that was attached,
@@ -10,7 +10,7 @@ blanks between:
 
     refuse     answers an attach with an error
     greedy     reads for ever instead, eight reads at once
-    stuck      answers no detach, and takes two seconds to end at SIGTERM, as one whose kernel is slow
+    stuck      answers no detach, and takes two seconds to end at SIGTERM: its kernel is slow
     die        ends when it is asked to attach
 """
 import array

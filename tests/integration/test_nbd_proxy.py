@@ -336,7 +336,7 @@ def test_words(start, build):
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root")
 def test_its_words_reach_the_system_log(start, programs, build, place, workdir):
-    """As under a web server, which sends stderr nowhere; in a mount namespace with a /dev of its own."""
+    """Under a web server stderr goes nowhere. In a mount namespace, with a /dev/log of its own."""
     log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     log.bind(str(place / "log"))
     log.settimeout(10)
