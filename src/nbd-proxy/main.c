@@ -168,11 +168,8 @@ static void proxy_helper_lost(void *arg, const char *reason)
 static int proxy_decide(struct proxy *p, char *error, size_t room)
 {
     const struct proxy_config *config = p->config;
-    const char *slash = strrchr(p->options.config_path, '/');
-    int length = slash ? (int)(slash - p->options.config_path) + 1 : 0;
 
-    if ((size_t)snprintf(p->hook_path, sizeof p->hook_path, "%.*sstate", length,
-                         p->options.config_path) >= sizeof p->hook_path) {
+    if (hook_beside(p->options.config_path, p->hook_path, sizeof p->hook_path) < 0) {
         snprintf(error, room, "The path of the configuration is too long.");
         return -ENAMETOOLONG;
     }
@@ -483,6 +480,8 @@ int main(int argc, char **argv)
     /* Whoever starts it sends its stderr nowhere, most likely; for the helper too. */
     setenv("PLATTER_SYSLOG", "1", 1);
     log_init("nbd-proxy");
+    signal(SIGPIPE, SIG_IGN);
+    setrlimit(RLIMIT_CORE, &none);
     r = options_read(argc, argv, &p.options);
     if (r != 0)
         return r < 0 ? 1 : 0;
@@ -497,8 +496,6 @@ int main(int argc, char **argv)
             proxy_file_find(&p.file, p.options.config_path, p.options.name, error, sizeof error);
         r = p.config ? 0 : -ENOENT;
     }
-    signal(SIGPIPE, SIG_IGN);
-    setrlimit(RLIMIT_CORE, &none);
     if (r == 0)
         r = serve(&p, error, sizeof error);
     if (r < 0)
