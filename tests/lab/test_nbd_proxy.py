@@ -4,6 +4,9 @@ hook, two at once, and its end within a second whatever waits. PLATTER_LONG=1 en
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import pytest
 
 from platterlab.bmc import VirtualBmc
@@ -15,6 +18,8 @@ from platterlab.proxy import ETC, Proxy, configure, install_proxy
 ENDS = 50 if LONG else 3
 # Milliseconds that whoever started it waits, blocking.
 SECOND = 1000
+# More than the drive's cache holds, so there is always something that only the far end has.
+LARGE, LARGE_MIB = "/tmp/large", 48
 LOG = "/tmp/hook-log"
 # What such hooks do: a gadget on the nbd device, on whatever controller there is.
 HOOK = f"""echo "$@" >>{LOG}
@@ -41,13 +46,39 @@ esac"""
 def digest(bmc: VirtualBmc) -> str:
     """Installs it; the image's digest."""
     install_proxy(bmc)
+    bmc.run(f"head -c {LARGE_MIB}M /dev/urandom >{LARGE}")
     return bmc.run(["sha256sum", str(ISO)]).out.split()[0]
 
 
+Start = Callable[..., Proxy]
+
+
+@pytest.fixture
+def start(bmc: VirtualBmc) -> Iterator[Start]:
+    """Starts nbd-proxy, and ends what a test that failed has left running."""
+    started: list[Proxy] = []
+
+    def run(image: Path | str = ISO, name: str = "0") -> Proxy:
+        started.append(Proxy(bmc, image, name))
+        return started[-1]
+
+    yield run
+    for proxy in started:
+        proxy.stop()
+
+
+def held_read(bmc: VirtualBmc, proxy: Proxy, drive: str, at: int):
+    """The machine reads what nobody has read before, from a far end that answers nothing."""
+    proxy.mute()
+    reader = bmc.start(f"dd if={drive} of=/dev/null bs=1M count=8 skip={at} iflag=direct")
+    proxy.wait("held")
+    return reader
+
+
 @pytest.mark.parametrize("export", EXPORTS)
-def test_the_whole_image(bmc, digest, export):
+def test_the_whole_image(bmc, start, digest, export):
     configure(bmc, export=export)
-    proxy = Proxy(bmc, ISO)
+    proxy = start()
     drive = proxy.drive()
     assert bmc.sha256(drive) == digest
     assert bmc.run(f"cat /sys/block/{drive[5:]}/ro /sys/block/{drive[5:]}/removable").out.split() \
@@ -60,18 +91,13 @@ def test_the_whole_image(bmc, digest, export):
 
 
 @pytest.mark.parametrize("export", EXPORTS)
-def test_it_ends_within_a_second_whatever_waits(bmc, export):
+def test_it_ends_within_a_second_whatever_waits(bmc, start, export):
     moments = chance(f"nbd-proxy ends, {export}")
     configure(bmc, export=export)
     took = []
     for number in range(ENDS):
-        proxy = Proxy(bmc, ISO)
-        drive = proxy.drive()
-        proxy.mute()
-        # Where nobody has read yet: neither the machine's cache nor the drive's has it.
-        skip = moments.randrange(30, 70)
-        reader = bmc.start(f"dd if={drive} of=/dev/null bs=64k skip={skip} iflag=direct")
-        proxy.wait("held")
+        proxy = start(LARGE)
+        reader = held_read(bmc, proxy, proxy.drive(), moments.randrange(8, LARGE_MIB - 10))
         how = ("term", "eof", "epipe")[number % 3]
         code, milliseconds = proxy.end(how)
         assert code == 0, proxy.log
@@ -82,28 +108,30 @@ def test_it_ends_within_a_second_whatever_waits(bmc, export):
     assert max(took) < SECOND, took
 
 
-def test_the_hook(bmc, digest):
+def test_the_hook(bmc, start, digest):
     configure(bmc, hook=HOOK)
     bmc.run(f"rm -f {LOG}")
-    proxy = Proxy(bmc, ISO)
+    proxy = start()
     assert bmc.sha256(proxy.drive()) == digest
     assert bmc.run(f"cat {LOG}").out == "start 0\n"
     assert bmc.run("ls /sys/kernel/config/usb_gadget").out.split() == ["hook"]
-    proxy.mute()
-    reader = bmc.start(f"dd if={proxy.drive()} of=/dev/null bs=64k skip=50 iflag=direct")
+    assert proxy.end()[0] == 0
+    bmc.wait_clean()
+    proxy = start(LARGE)
+    reader = held_read(bmc, proxy, proxy.drive(), 20)
     code, milliseconds = proxy.end()
     assert (code, milliseconds < SECOND) == (0, True), proxy.log
     reader.wait(30)
-    assert bmc.run(f"cat {LOG}").out == "start 0\nstop 0\n"
+    assert bmc.run(f"cat {LOG}").out == "start 0\nstop 0\n" * 2
     bmc.wait_clean()
 
 
 @pytest.mark.parametrize(
     "hook, words", [("exit 3", "it ended with 3"), ("[ $1 = stop ] || sleep 1000", "told to stop")]
 )
-def test_a_hook_that_fails_or_hangs(bmc, hook, words):
+def test_a_hook_that_fails_or_hangs(bmc, start, hook, words):
     configure(bmc, hook=hook)
-    proxy = Proxy(bmc, ISO)
+    proxy = start()
     if "sleep" in hook:
         bmc.run("until pgrep -f '^sleep 1000'; do sleep 0.1; done")
         code, milliseconds = proxy.end()
@@ -115,11 +143,11 @@ def test_a_hook_that_fails_or_hangs(bmc, hook, words):
     bmc.wait_clean()
 
 
-def test_two_side_by_side_and_none_twice(bmc, digest):
+def test_two_side_by_side_and_none_twice(bmc, start, digest):
     configure(bmc)
-    first, second = Proxy(bmc, ISO, "0"), Proxy(bmc, ISO, "1")
+    first, second = start(), start(name="1")
     second.drive(2)
-    again = Proxy(bmc, ISO, "0")
+    again = start()
     assert again.wait_ended() == 1
     assert "Another nbd-proxy serves this configuration" in again.log
     drives = bmc.run("cd /sys/block && ls -d sd*").out.split()
@@ -129,9 +157,9 @@ def test_two_side_by_side_and_none_twice(bmc, digest):
     bmc.wait_clean()
 
 
-def test_what_the_machine_lacks(bmc):
+def test_what_the_machine_lacks(bmc, start):
     configure(bmc, gadget={"udc": "nowhere.0"})
-    proxy = Proxy(bmc, ISO)
+    proxy = start()
     assert proxy.wait_ended() == 1
     assert "no USB device controller nowhere.0" in proxy.log
     bmc.wait_clean()
@@ -140,7 +168,7 @@ def test_what_the_machine_lacks(bmc):
     nbdkit = bmc.start("nbdkit -f -U /tmp/other.sock memory 1M")
     bmc.run("modprobe nbd max_part=0; until [ -S /tmp/other.sock ]; do sleep 0.1; done; "
             "nbd-client -unix /tmp/other.sock /dev/nbd0")
-    proxy = Proxy(bmc, ISO)
+    proxy = start()
     assert proxy.wait_ended() == 1
     assert "nbd0 is in use by another program" in proxy.log
     bmc.run("nbd-client -d /dev/nbd0")
@@ -148,16 +176,16 @@ def test_what_the_machine_lacks(bmc):
     bmc.wait_clean()
 
 
-def test_killed(bmc):
+def test_killed(bmc, start):
     configure(bmc)
-    proxy = Proxy(bmc, ISO)
+    proxy = start()
     proxy.drive()
     bmc.run(f"kill -9 {proxy.wait('ready .*').split()[1]}")
     assert proxy.wait_ended() == -9
     bmc.wait_clean()
 
 
-def test_its_words_are_in_the_system_log(bmc):
+def test_its_words_are_in_the_system_log(bmc, start):
     """Where its web server sends stderr nowhere, that is all there is to read."""
     log = bmc.start(["/usr/bin/python3", "-c", """
 import os, socket
@@ -172,7 +200,7 @@ while True:
     assert bmc.run("nbd-proxy 0 2>/dev/null", check=False).status == 1
     log.wait_for_output(r"<27>.*nbd-proxy\[\d+\]: /etc/nbd-proxy/config.json:2:\d+: this is not")
     configure(bmc, gadget={"udc": "nowhere.0"})
-    assert Proxy(bmc, ISO).wait_ended() == 1
+    assert start().wait_ended() == 1
     log.wait_for_output(r"<27>.*platter-helper\[\d+\]: slot 15: attach failed: There is no USB")
     log.stop()
     bmc.run("rm /dev/log")

@@ -64,14 +64,19 @@ class Proxy:
         """Ends it, by "term", "eof" or "epipe": its exit code, and after how many milliseconds."""
         self._bmc.run(f"echo {how} >{self._fifo}")
         words = self.wait(r"exit \S+ \d+").split()
-        self.command.stop()
+        self.stop()
         return int(words[1]), int(words[2])
 
     def wait_ended(self, timeout: float = 30) -> int:
         """It ends by itself: its exit code."""
         code = int(self.wait(r"exit \S+", timeout).split()[1])
-        self.command.stop()
+        self.stop()
         return code
+
+    def stop(self) -> None:
+        """Takes the far end away, if it is there; nbd-proxy goes with it."""
+        if self.command.status is None:
+            self.command.stop()
 
     @property
     def log(self) -> str:
