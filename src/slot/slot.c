@@ -436,6 +436,7 @@ int slot_new(const struct slot_config *config, struct slot **out)
         .slot = config->number,
         .socket_path = config->socket_path,
         .priv = config->priv,
+        .device_only = config->device_only,
         .usb_device = config->usb_device,
         .usb_drive = config->usb_drive,
     };

@@ -28,6 +28,7 @@ struct slot_config {
     const char *export_name;       /* "usb", "kernel" or "unix" */
     const char *socket_path;       /* unix */
     struct priv *priv;             /* kernel; may be NULL */
+    bool device_only;              /* kernel: an nbd device without a USB drive on it */
     struct usb_device *usb_device; /* usb */
     unsigned usb_drive;            /* usb: which of its drives */
     size_t cache_max;              /* bytes of the image held in memory at most */
