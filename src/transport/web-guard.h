@@ -14,7 +14,7 @@
 #include <stddef.h>
 
 /* Characters; libwebsockets agrees on no longer subprotocol. */
-#define WEB_GUARD_TOKEN_MAX 63
+#define WEB_GUARD_TOKEN_MAX 62
 
 /*
  * Whether `host`, a Host header's value (RFC 9110, 7.2), is an address literal, "localhost", or one
