@@ -65,6 +65,8 @@ struct slot {
 
     void (*idle)(void *arg);
     void *idle_arg;
+    void (*cut)(void *arg);
+    void *cut_arg;
 };
 
 /* An event for the loop's next turn. */
