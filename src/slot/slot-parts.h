@@ -56,6 +56,7 @@ struct slot {
     struct far_end far;
     struct engine *engine;
     struct slot_record session;
+    bool ends_with_line; /* the session's: slot_offer */
 
     bool has_cause;
     enum stream_close cause;
@@ -64,6 +65,8 @@ struct slot {
 
     void (*idle)(void *arg);
     void *idle_arg;
+    void (*cut)(void *arg);
+    void *cut_arg;
 };
 
 /* An event for the loop's next turn. */

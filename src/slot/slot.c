@@ -247,7 +247,7 @@ static void remember(struct slot *slot)
 {
     int r;
 
-    if (!slot->config.record_dir)
+    if (!slot->config.record_dir || slot->ends_with_line)
         return;
     r = slot_record_write(slot->config.record_dir, slot->config.number, &slot->session,
                           slot->served_at, &slot->record);
@@ -387,6 +387,8 @@ static void handle(struct slot *slot, enum session_event event)
     }
     slot->state = step.next;
     run_actions(slot, step.actions);
+    if (ends && (step.actions & SESSION_DO_FAIL_REQUESTS) && slot->cut)
+        slot->cut(slot->cut_arg);
     if (becomes_idle && slot->idle)
         slot->idle(slot->idle_arg);
 }
@@ -428,7 +430,7 @@ static void clock_rings(void *arg)
 
 /* ---- what the programs ask for ---- */
 
-int slot_new(const struct slot_config *config, struct slot **out)
+static int make_export(const struct slot_config *config, struct export **out)
 {
     const struct export_ops *ops = export_find(config->export_name);
     struct export_config export_config = {
@@ -436,19 +438,22 @@ int slot_new(const struct slot_config *config, struct slot **out)
         .slot = config->number,
         .socket_path = config->socket_path,
         .priv = config->priv,
+        .device_only = config->device_only,
         .usb_device = config->usb_device,
         .usb_drive = config->usb_drive,
     };
-    struct slot *slot;
+
+    return ops ? ops->new (&export_config, out) : -EINVAL;
+}
+
+int slot_new(const struct slot_config *config, struct slot **out)
+{
+    struct slot *slot = calloc(1, sizeof *slot);
     int r;
 
-    if (!ops)
-        return -EINVAL;
-    slot = calloc(1, sizeof *slot);
     if (!slot)
         return -ENOMEM;
     slot->config = *config;
-    slot->grace = config->grace < ops->grace_max ? config->grace : ops->grace_max;
     slot->record = -1;
     r = loop_later_new(config->loop, handle_events, slot, &slot->later);
     if (r == 0)
@@ -457,12 +462,16 @@ int slot_new(const struct slot_config *config, struct slot **out)
         r = loop_timer_new(config->loop, alarm_rings, slot, &slot->alarm);
     if (r == 0)
         r = loop_timer_new(config->loop, clock_rings, slot, &slot->clock);
-    if (r == 0)
-        r = ops->new (&export_config, &slot->export);
+    if (r == 0 && !config->take_export)
+        r = make_export(config, &slot->export);
     if (r < 0) {
         slot_free(slot);
         return r;
     }
+    if (config->take_export)
+        slot->export = config->take_export;
+    slot->grace =
+        config->grace < slot->export->ops->grace_max ? config->grace : slot->export->ops->grace_max;
     export_own(slot->export, &export_events, slot);
     *out = slot;
     return 0;
@@ -486,6 +495,7 @@ static void reset(struct slot *slot)
     slot->has_cause = false;
     slot->reason[0] = '\0';
     slot->event_count = 0;
+    slot->ends_with_line = false;
 }
 
 void slot_restore(struct slot *slot)
@@ -519,7 +529,7 @@ void slot_restore(struct slot *slot)
     handle(slot, SESSION_DRIVE_LEFT);
 }
 
-/* A session of what has come; a token that cannot be made is none that anybody could bring. */
+/* A session of what has come; one without a token is one that nobody can come back to. */
 static void start_session(struct slot *slot)
 {
     struct slot_record *session = &slot->session;
@@ -535,7 +545,8 @@ static void start_session(struct slot *slot)
     memcpy(session->medium.name, offer->name,
            utf8_cut(offer->name, sizeof session->medium.name - 1));
     slot->served_at = loop_clock();
-    if (token_make(session->token) < 0)
+    slot->ends_with_line = offer->ends_with_line;
+    if (slot->ends_with_line || token_make(session->token) < 0)
         session->token[0] = '\0';
     log_info("slot %u: \"%s\" has come, as a %s", slot->config.number,
              log_quote(session->medium.name, quoted, sizeof quoted),
@@ -573,4 +584,10 @@ void slot_watch_idle(struct slot *slot, void (*idle)(void *arg), void *arg)
 {
     slot->idle = idle;
     slot->idle_arg = arg;
+}
+
+void slot_watch_cut(struct slot *slot, void (*cut)(void *arg), void *arg)
+{
+    slot->cut = cut;
+    slot->cut_arg = arg;
 }

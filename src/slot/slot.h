@@ -15,6 +15,7 @@
 #include "base/stream.h"
 #include "block/engine.h"
 
+struct export;
 struct loop;
 struct priv;
 struct slot;
@@ -28,8 +29,12 @@ struct slot_config {
     const char *export_name;       /* "usb", "kernel" or "unix" */
     const char *socket_path;       /* unix */
     struct priv *priv;             /* kernel; may be NULL */
+    bool device_only;              /* kernel: an nbd device without a USB drive on it */
     struct usb_device *usb_device; /* usb */
     unsigned usb_drive;            /* usb: which of its drives */
+    struct export *take_export;    /* the export to use, taken over when slot_new() succeeds; NULL:
+                                      one is made, of the keys above */
+    bool read_only;                /* the machine may not write, even where the far end lets it */
     size_t cache_max;              /* bytes of the image held in memory at most */
     unsigned grace;         /* seconds the machine's requests wait for a lost far end; cut to what
                                the export can bear */
@@ -43,6 +48,10 @@ struct slot_offer {
     const char *name;   /* untrusted; well-formed UTF-8 */
     int64_t modified;   /* when the image was last changed, milliseconds since 1970; -1: not told */
     const char *resume; /* the token of the session it comes back to; NULL: it begins one */
+    const char *profile; /* what may be asked of it: peer_profile_find(); NULL: "platter" */
+    /* It cannot come back, so a lost line ends its session as a goodbye does, and nothing is kept
+     * of it for a return. */
+    bool ends_with_line;
 };
 
 struct slot_status {
@@ -52,12 +61,13 @@ struct slot_status {
     const char *state; /* session_state_name(): "idle", "serving", "suspended" ... */
     bool has_medium;   /* then: */
     struct medium medium;
-    bool locked;         /* the machine has locked it in */
-    char uri[384];       /* where programs find the drive; may be "" */
-    char reason[256];    /* why the last session ended, or the far end of this one was lost; one
-                            sentence, or "" */
-    unsigned grace_left; /* while a far end is waited for: seconds until requests fail; */
-    unsigned keep_left;  /* and after that, seconds until the drive goes */
+    bool locked;             /* the machine has locked it in */
+    char uri[384];           /* where programs find the drive; may be "" */
+    char reason[256];        /* why the last session ended, or the far end of this one was lost; one
+                                sentence, or "" */
+    enum stream_close cause; /* why a session ends or has ended, once there is a reason */
+    unsigned grace_left;     /* while a far end is waited for: seconds until requests fail; */
+    unsigned keep_left;      /* and after that, seconds until the drive goes */
     struct engine_counters counters; /* of this session, or of the last one */
 };
 
@@ -88,6 +98,11 @@ void slot_open(struct slot *slot, struct stream *stream, const struct slot_offer
  * locked in is taken from it all the same: whoever would rather not asks slot_is_locked() first.
  */
 void slot_end(struct slot *slot, enum stream_close why, const char *reason);
+/*
+ * The far end is gone for good, as the caller knows better than its line does: ends the session
+ * without waiting for anything that would have to be read. `reason`: one sentence.
+ */
+void slot_cut(struct slot *slot, const char *reason);
 bool slot_is_idle(const struct slot *slot);
 /* Whether the machine has locked the medium in: it has mounted it, say. */
 bool slot_is_locked(const struct slot *slot);
@@ -95,6 +110,9 @@ bool slot_is_locked(const struct slot *slot);
 void slot_request_eject(struct slot *slot);
 /* Called on every turn from busy to idle; for a daemon that waits to stop. One watcher. */
 void slot_watch_idle(struct slot *slot, void (*idle)(void *arg), void *arg);
+/* Called when a session is ending whose far end is gone, perhaps more than once: from here on
+ * nothing can be read or written any more, and only the teardown is left. One watcher. */
+void slot_watch_cut(struct slot *slot, void (*cut)(void *arg), void *arg);
 
 void slot_get_status(const struct slot *slot, struct slot_status *out);
 

@@ -43,6 +43,7 @@ void slot_get_status(const struct slot *slot, struct slot_status *out)
         .grace_left = clock_left(slot, SESSION_GRACE_OVER),
         .locked = slot_is_locked(slot),
         .keep_left = clock_left(slot, SESSION_KEEP_OVER),
+        .cause = slot->cause,
     };
     snprintf(out->reason, sizeof out->reason, "%s", slot->reason);
     if (waits(slot))
