@@ -10,7 +10,7 @@ reads are done; read-only; FLUSH is EINVAL; a read past the end closes the sessi
         page.mute()                         # from now on it neither reads nor answers
     page.closed                             # (code, reason), how it ended
 
-    webui_vue.py HOST PORT IMAGE            # the same until SIGINT; says `negotiated`
+    webui_vue.py HOST PORT TOKEN IMAGE      # the same until SIGINT; says `negotiated`
 """
 
 from __future__ import annotations
@@ -281,9 +281,9 @@ class WebuiVue:
 
 
 def main() -> None:
-    host, port, image = sys.argv[1:]
+    host, port, token, image = sys.argv[1:]
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    with WebuiVue(int(port), Path(image), host) as page:
+    with WebuiVue(int(port), Path(image), host, token) as page:
         page.wait_negotiated(60)
         print("negotiated", flush=True)
         signal.sigwait([signal.SIGINT])
