@@ -95,10 +95,8 @@ static void on_export_stopped(void *owner, int error, const char *reason)
 
     slot->export_runs = false;
     slot->export_started = false;
-    if (error) {
-        log_error("slot %u: %s", slot->config.number, reason);
+    if (error)
         slot_blame(slot, STREAM_CLOSE_FAILED, reason);
-    }
     slot_post(slot, SESSION_EXPORT_STOPPED);
 }
 
@@ -182,8 +180,11 @@ static void release(struct slot *slot)
     loop_timer_stop(slot->heartbeat);
     loop_timer_stop(slot->alarm);
     slot->event_count = 0;
-    log_info("slot %u: the session has ended: %s", slot->config.number,
-             log_quote(slot->reason, quoted, sizeof quoted));
+    log_quote(slot->reason, quoted, sizeof quoted);
+    if (slot->cause == STREAM_CLOSE_FAILED)
+        log_error("slot %u: the session has ended: %s", slot->config.number, quoted);
+    else
+        log_info("slot %u: the session has ended: %s", slot->config.number, quoted);
 }
 
 static void tell_link(struct slot *slot, enum export_link link)
