@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "api/http.h"
+#include "api/openbmc.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "config/config.h"
@@ -51,7 +52,7 @@ struct daemon {
     struct slot *slots[CONFIG_SLOTS_MAX];
     struct slot_status status; /* of the last control_get_slot() */
     struct control control;
-    struct web_route routes[2];
+    struct web_route routes[4];
     const char *host_names[CONFIG_NAMES_MAX];
     struct web *web;
     struct loop_signal *terminate, *interrupt, *leave;
@@ -148,6 +149,8 @@ static void daemon_open_slot(void *owner, unsigned slot, struct stream *stream,
                   .name = offer->name,
                   .modified = offer->modified,
                   .resume = offer->resume,
+                  .profile = offer->profile,
+                  .ends_with_line = offer->ends_with_line,
               });
 }
 
@@ -297,7 +300,7 @@ static int daemon_web_new(struct daemon *d)
         .host_name_count = d->config.host_name_count,
         .page_dir = d->config.page_dir,
         .routes = d->routes,
-        .route_count = 2,
+        .route_count = sizeof d->routes / sizeof d->routes[0],
     };
     char error[512];
 
@@ -309,6 +312,8 @@ static int daemon_web_new(struct daemon *d)
     d->control = (struct control){.ops = &daemon_control, .owner = d, .version = PLATTER_VERSION};
     d->routes[0] = http_api_route(&d->control);
     d->routes[1] = http_metrics_route(&d->control);
+    d->routes[2] = openbmc_vm_route(&d->control);
+    d->routes[3] = openbmc_nbd_route(&d->control);
     if (web_new(&web, &d->web, error, sizeof error) == 0)
         return 0;
     log_error("%s", error);
