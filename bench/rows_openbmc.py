@@ -29,7 +29,8 @@ TOKEN = "bench-bench-bench-20"
 PORT, NBD_PORT = 8070, 10809
 HOOK = TOP / "bench/gadget-hook.sh"
 PRIOR = [BUILD / "bench/joiner", "/run/joiner.sock", "/dev/nbd0", HOOK]
-PLATTER = [BUILD / "src/nbd-proxy/nbd-proxy", "--config", "/run/nbd-proxy.json", "0"]
+PLATTER = [BUILD / "src/nbd-proxy/nbd-proxy", "--helper", BUILD / "src/priv/platter-helper",
+           "--config", "/run/nbd-proxy.json", "0"]
 PLATTER_CONFIG = {"configurations": {"0": {"nbd-device": "/dev/nbd0", "default": True}}}
 
 
