@@ -55,6 +55,14 @@ static int set_path(struct config_parser *p, const struct key *key, void *base, 
     return 0;
 }
 
+static int set_page(struct config_parser *p, const struct key *key, void *base, const char *value)
+{
+    if (strcmp(value, "none") != 0)
+        return set_path(p, key, base, value);
+    *((char *)base + key->offset) = '\0';
+    return 0;
+}
+
 static int set_yes_no(struct config_parser *p, const struct key *key, void *base, const char *value)
 {
     struct shown s;
@@ -389,7 +397,7 @@ static const struct key keys[] = {
     {CONFIG_DAEMON, "listen", set_listen, NOWHERE},
     {CONFIG_DAEMON, "insecure_no_login", set_yes_no, IN_CONFIG(insecure_no_login)},
     {CONFIG_DAEMON, "host_names", set_names, NOWHERE},
-    {CONFIG_DAEMON, "page", set_path, IN_CONFIG(page_dir)},
+    {CONFIG_DAEMON, "page", set_page, IN_CONFIG(page_dir)},
     {CONFIG_DAEMON, "runtime_dir", set_path, IN_CONFIG(runtime_dir)},
     {CONFIG_HELPER, "socket", set_path, IN_CONFIG(helper_socket)},
     {CONFIG_HELPER, "state_dir", set_path, IN_CONFIG(helper_state_dir)},

@@ -55,7 +55,7 @@ struct config {
     bool insecure_no_login;                 /* required for any address but loopback */
     char host_names[CONFIG_NAMES_MAX][128]; /* names the page may be reached by, beside addresses */
     size_t host_name_count;
-    char page_dir[256];
+    char page_dir[256];   /* "": there is no page */
     char runtime_dir[64]; /* default /run/platter */
     /* [helper] */
     char helper_socket[108];   /* default /run/platter-helper/helper.sock */

@@ -292,8 +292,9 @@ int check_report(const struct config *config, const char *root, const char *rele
 
     runtime = check_directory(&c, "runtime directory", config->runtime_dir, W_OK | X_OK,
                               "create it for the user that platterd runs as");
-    check_directory(&c, "page", config->page_dir, R_OK | X_OK,
-                    "install the page, or name its directory with [daemon] page");
+    if (*config->page_dir)
+        check_directory(&c, "page", config->page_dir, R_OK | X_OK,
+                        "install the page, or name its directory with [daemon] page");
     for (size_t i = 0; i < config->listen_count; i++)
         check_listen(&c, &config->listen[i]);
     check_usb_side(&c, &side);
