@@ -9,6 +9,8 @@ import dataclasses
 import json
 import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 
 import stage
 import sysroot
@@ -104,8 +106,9 @@ def programs(directory):
 
 def stripped_size(strip, program):
     """In bytes, as a file; the debugging information and the symbols are what is left out."""
-    done = subprocess.run([strip, "-o", "/dev/stdout", program], capture_output=True, check=True)
-    return len(done.stdout)
+    with tempfile.NamedTemporaryFile() as stripped:
+        subprocess.run([strip, "-o", stripped.name, program], check=True)
+        return Path(stripped.name).stat().st_size
 
 
 def sizes():
