@@ -62,8 +62,8 @@ struct slot {
     char reason[256];
     struct engine_counters last_counters;
 
-    void (*idle)(void *arg);
-    void *idle_arg;
+    void (*stepped)(void *arg, unsigned number);
+    void *stepped_arg;
 };
 
 /* An event for the loop's next turn. */
