@@ -24,6 +24,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "api/dbus.h"
 #include "api/http.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -56,6 +57,8 @@ struct daemon {
     struct web_route routes[2];
     const char *host_names[CONFIG_NAMES_MAX];
     struct web *web;
+    const char *dbus_sockets[CONFIG_SLOTS_MAX];
+    struct dbus *dbus;
     struct loop_signal *terminate, *interrupt, *leave;
     struct loop_timer *limit;
     bool stopping;
@@ -334,6 +337,30 @@ static int daemon_web_new(struct daemon *d)
     return -1;
 }
 
+static int daemon_dbus_new(struct daemon *d)
+{
+    struct dbus_config dbus = {
+        .loop = d->loop,
+        .control = &d->control,
+        .bus = d->config.dbus_bus,
+        .sockets = d->dbus_sockets,
+        .inactivity = d->config.dbus_inactivity,
+    };
+    int r;
+
+    if (!d->config.dbus_enabled)
+        return 0;
+    for (size_t i = 0; i < d->config.slot_count; i++)
+        d->dbus_sockets[i] = d->config.slots[i].dbus_socket;
+    r = dbus_new(&dbus, &d->dbus);
+    if (r == -EOPNOTSUPP)
+        log_error("this platterd was built without D-Bus: say enabled = no under [dbus] in the "
+                  "configuration, or build it with -Ddbus=enabled");
+    else if (r < 0)
+        log_error("the D-Bus API cannot be made: %s", strerror(-r));
+    return r;
+}
+
 static int daemon_new(struct daemon *d)
 {
     int r = loop_new(&d->loop);
@@ -360,7 +387,7 @@ static int daemon_new(struct daemon *d)
         return -1;
     }
     d->control = (struct control){.ops = &daemon_control, .owner = d, .version = PLATTER_VERSION};
-    if (daemon_web_new(d) < 0)
+    if (daemon_web_new(d) < 0 || daemon_dbus_new(d) < 0)
         return -1;
     /* Last, for from here on nothing fails: a slot that has taken a drive over cannot be freed. */
     for (size_t i = 0; i < d->config.slot_count; i++)
@@ -373,6 +400,7 @@ static void daemon_free(struct daemon *d)
 {
     if (d->drives_stay)
         return;
+    dbus_free(d->dbus);
     for (size_t i = 0; i < d->config.slot_count; i++)
         slot_free(d->slots[i]);
     usb_devices_free(d->usb);
