@@ -37,9 +37,11 @@ struct control_slot {
 /* What a far end comes with. */
 struct control_offer {
     enum medium_kind kind;
-    const char *name;   /* valid text */
-    int64_t modified;   /* when the file was last changed, milliseconds since 1970; -1: not told */
-    const char *resume; /* the token of the session it comes back to; NULL: it begins one */
+    const char *name;    /* valid text */
+    int64_t modified;    /* when the file was last changed, milliseconds since 1970; -1: not told */
+    const char *resume;  /* the token of the session it comes back to; NULL: it begins one */
+    const char *profile; /* what may be asked of it: source/profile.h; NULL: as of our own page */
+    bool ends_with_line; /* it cannot come back: a lost line ends its session */
 };
 
 /* What came of the wish to end a session. */

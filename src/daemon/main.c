@@ -26,6 +26,7 @@
 
 #include "api/dbus.h"
 #include "api/http.h"
+#include "api/openbmc.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "config/config.h"
@@ -54,7 +55,7 @@ struct daemon {
     struct control control;
     void (*stepped)(void *arg, unsigned slot); /* who watches the slots; NULL: nobody */
     void *stepped_arg;
-    struct web_route routes[2];
+    struct web_route routes[4];
     const char *host_names[CONFIG_NAMES_MAX];
     struct web *web;
     const char *dbus_sockets[CONFIG_SLOTS_MAX];
@@ -164,6 +165,8 @@ static void daemon_open_slot(void *owner, unsigned slot, struct stream *stream,
                   .name = offer->name,
                   .modified = offer->modified,
                   .resume = offer->resume,
+                  .profile = offer->profile,
+                  .ends_with_line = offer->ends_with_line,
               });
 }
 
@@ -320,7 +323,7 @@ static int daemon_web_new(struct daemon *d)
         .host_name_count = d->config.host_name_count,
         .page_dir = d->config.page_dir,
         .routes = d->routes,
-        .route_count = 2,
+        .route_count = sizeof d->routes / sizeof d->routes[0],
     };
     char error[512];
 
@@ -331,6 +334,8 @@ static int daemon_web_new(struct daemon *d)
         d->host_names[i] = d->config.host_names[i];
     d->routes[0] = http_api_route(&d->control);
     d->routes[1] = http_metrics_route(&d->control);
+    d->routes[2] = openbmc_vm_route(&d->control);
+    d->routes[3] = openbmc_nbd_route(&d->control);
     if (web_new(&web, &d->web, error, sizeof error) == 0)
         return 0;
     log_error("%s", error);

@@ -56,6 +56,7 @@ struct slot {
     struct far_end far;
     struct engine *engine;
     struct slot_record session;
+    bool ends_with_line; /* the session's: slot_offer */
 
     bool has_cause;
     enum stream_close cause;

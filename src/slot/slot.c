@@ -247,7 +247,7 @@ static void remember(struct slot *slot)
 {
     int r;
 
-    if (!slot->config.record_dir)
+    if (!slot->config.record_dir || slot->ends_with_line)
         return;
     r = slot_record_write(slot->config.record_dir, slot->config.number, &slot->session,
                           slot->served_at, &slot->record);
@@ -485,6 +485,7 @@ static void reset(struct slot *slot)
     slot->has_cause = false;
     slot->reason[0] = '\0';
     slot->event_count = 0;
+    slot->ends_with_line = false;
 }
 
 void slot_restore(struct slot *slot)
@@ -518,7 +519,7 @@ void slot_restore(struct slot *slot)
     handle(slot, SESSION_DRIVE_LEFT);
 }
 
-/* A session of what has come; a token that cannot be made is none that anybody could bring. */
+/* A session of what has come; one without a token is one that nobody can come back to. */
 static void start_session(struct slot *slot)
 {
     struct slot_record *session = &slot->session;
@@ -534,7 +535,8 @@ static void start_session(struct slot *slot)
     memcpy(session->medium.name, offer->name,
            utf8_cut(offer->name, sizeof session->medium.name - 1));
     slot->served_at = loop_clock();
-    if (token_make(session->token) < 0)
+    slot->ends_with_line = offer->ends_with_line;
+    if (slot->ends_with_line || token_make(session->token) < 0)
         session->token[0] = '\0';
     log_info("slot %u: \"%s\" has come, as a %s", slot->config.number,
              log_quote(session->medium.name, quoted, sizeof quoted),

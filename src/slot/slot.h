@@ -43,6 +43,10 @@ struct slot_offer {
     const char *name;   /* untrusted; well-formed UTF-8 */
     int64_t modified;   /* when the image was last changed, milliseconds since 1970; -1: not told */
     const char *resume; /* the token of the session it comes back to; NULL: it begins one */
+    const char *profile; /* what may be asked of it: peer_profile_find(); NULL: "platter" */
+    /* It cannot come back, so a lost line ends its session as a goodbye does, and nothing is kept
+     * of it for a return. */
+    bool ends_with_line;
 };
 
 struct slot_status {
