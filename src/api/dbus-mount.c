@@ -216,7 +216,13 @@ int dbus_mount(struct dbus_slot *s, char *why, size_t room)
 {
     const struct dbus_config *config = &s->dbus->config;
     const char *path = config->sockets[s->number];
-    struct control_offer offer = {.kind = MEDIUM_DISK, .name = "Virtual media", .modified = -1};
+    struct control_offer offer = {
+        .kind = MEDIUM_DISK,
+        .name = "OpenBMC virtual media",
+        .modified = -1,
+        .profile = "openbmc",
+        .ends_with_line = true,
+    };
     struct control_slot c;
     struct stream *stream;
     int r;

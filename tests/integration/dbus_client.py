@@ -7,9 +7,12 @@
         assert caller.wait_completion(proxy(0)) == 0
 """
 import asyncio
+import hashlib
+import os
 import re
 import signal
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any, Callable
 
@@ -17,7 +20,7 @@ from dbus_next import Message, MessageType
 from dbus_next.aio import MessageBus
 from dbus_next.introspection import Node
 
-from harness import Programs, wait_until
+from harness import Platterd, Programs, wait_until
 
 NAME = "xyz.openbmc_project.VirtualMedia"
 ROOT = "/xyz/openbmc_project/VirtualMedia"
@@ -176,3 +179,50 @@ class Caller:
                 for message in self.signals
                 if message.path == path and message.member == "PropertiesChanged"
                 for name, variant in message.body[1].items()]
+
+
+# --- what tests do on it ---
+
+def media_socket(workdir: Path, slot: int = 0) -> Path:
+    return workdir / f"media-{slot}.sock"
+
+
+def mount(caller: Caller, slot: int = 0, result: int = 0) -> None:
+    before = len(caller.completions(proxy(slot)))
+    assert caller.call(proxy(slot), "Proxy", "Mount") == [True]
+    assert caller.wait_completion(proxy(slot), before + 1) == result
+
+
+def unmount(caller: Caller, slot: int = 0) -> None:
+    before = len(caller.completions(proxy(slot)))
+    assert caller.call(proxy(slot), "Proxy", "Unmount") == [True]
+    assert caller.wait_completion(proxy(slot), before + 1) == 0
+
+
+def fails(caller: Caller, name: str, member: str = "Mount", slot: int = 0) -> str:
+    """The sentence of the error that a Proxy object's method must answer."""
+    try:
+        answer = caller.call(proxy(slot), "Proxy", member)
+    except CallError as error:
+        assert error.name == name, error
+        return error.text
+    raise AssertionError(f"{member} answered {answer}")
+
+
+def digest_of_drive(device: Platterd, slot: int = 0) -> tuple[str, int]:
+    """Of what a machine reads: of all that the unix export shows."""
+    done = subprocess.run(["nbdcopy", f"nbd+unix:///?socket={device.socket(slot)}", "-"],
+                          check=True, timeout=60, capture_output=True)
+    return hashlib.sha256(done.stdout).hexdigest(), len(done.stdout)
+
+
+def digest_of_image(image: Path) -> tuple[str, int]:
+    data = image.read_bytes()
+    return hashlib.sha256(data).hexdigest(), len(data)
+
+
+def busctl(bus: Bus, *argv: str, user: str | None = None) -> subprocess.CompletedProcess:
+    """`user`: who calls, when the tests run as root."""
+    other = {"user": user, "extra_groups": []} if user and os.geteuid() == 0 else {}
+    return subprocess.run(["busctl", f"--address={bus.address}", *argv], timeout=20,
+                          capture_output=True, text=True, **other)

@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The D-Bus API, on a bus of the test's own; busctl and python3-dbus-next are its clients."""
 import errno
-import hashlib
 import os
-import random
 import socket
-import subprocess
 import threading
 import xml.etree.ElementTree as xml
 from pathlib import Path
@@ -14,14 +11,15 @@ import nbd
 import pytest
 from dbus_next import Variant
 
-from dbus_client import NAME, ROOT, Bus, Caller, CallError, legacy, listens, proxy
+from dbus_client import (NAME, ROOT, CallError, busctl, digest_of_drive, digest_of_image, fails,
+                         legacy, media_socket, mount, proxy, unmount)
 from far_end import FarEnd
 from harness import wait_until
 
-SIZE = 3_000_000
 EMITS = "org.freedesktop.DBus.Property.EmitsChangedSignal"
 
-# interface: {property: (type, how a change is told)}, {(method, arguments): result}, {signal: types}
+# Of each interface: {property: (type, how a change is told)}, {(method, arguments): result},
+# {signal: arguments}.
 MOUNT_POINT = ({"EndpointId": ("s", "const"), "Mode": ("y", "const"), "Device": ("s", "true"),
                 "Socket": ("s", "const"), "Timeout": ("i", "const"), "BlockSize": ("i", "const"),
                 "RemainingInactivityTimeout": ("i", "false"), "ImageURL": ("s", "const"),
@@ -35,84 +33,6 @@ TABLE = {
     "Proxy": {"MountPoint": MOUNT_POINT, "Process": PROCESS, "Proxy": PROXY, "Stats": STATS},
     "Legacy": {"MountPoint": MOUNT_POINT, "Process": PROCESS, "Legacy": LEGACY, "Stats": STATS},
 }
-
-
-@pytest.fixture
-def bus(programs, workdir):
-    return Bus(programs, workdir)
-
-
-@pytest.fixture
-def caller(bus):
-    with Caller(bus.address) as caller:
-        yield caller
-
-
-@pytest.fixture
-def device(platterd, workdir, bus):
-    """platterd on the bus: a function of what more [dbus] and the slots say."""
-    def start(slots=1, dbus="", slot="", **config):
-        bodies = [f"export = unix\ndbus_socket = {media_socket(workdir, n)}\n{slot}"
-                  for n in range(slots)]
-        return platterd(slots=bodies, rest=f"[dbus]\nenabled = yes\nbus = {bus.address}\n{dbus}",
-                        **config)
-    return start
-
-
-def media_socket(workdir, slot=0):
-    return workdir / f"media-{slot}.sock"
-
-
-@pytest.fixture
-def image(workdir):
-    path = workdir / "image"
-    path.write_bytes(random.Random(5).randbytes(SIZE))
-    return path
-
-
-@pytest.fixture
-def listen(programs, workdir):
-    """nbdkit listens where a web server would, that has a browser behind it. With one thread, for
-    with more it fails an assertion of its own when a client goes that has asked for much."""
-    def start(image, slot=0, *argv):
-        path = media_socket(workdir, slot)
-        path.unlink(missing_ok=True)
-        program = programs.start(
-            "nbdkit", ["nbdkit", "-f", "-r", "-t", "1", "--exit-with-parent", "-U", path, *argv,
-                       "file", image])
-        wait_until(lambda: listens(path), "nbdkit listens")
-        path.chmod(0o777)
-        return program
-    return start
-
-
-def mount(caller, slot=0, result=0):
-    before = len(caller.completions(proxy(slot)))
-    assert caller.call(proxy(slot), "Proxy", "Mount") == [True]
-    assert caller.wait_completion(proxy(slot), before + 1) == result
-
-
-def unmount(caller, slot=0):
-    before = len(caller.completions(proxy(slot)))
-    assert caller.call(proxy(slot), "Proxy", "Unmount") == [True]
-    assert caller.wait_completion(proxy(slot), before + 1) == 0
-
-
-def digest_of_drive(device, slot=0):
-    """Of what a machine reads: of all that the unix export shows."""
-    done = subprocess.run(["nbdcopy", f"nbd+unix:///?socket={device.socket(slot)}", "-"],
-                          check=True, timeout=60, capture_output=True)
-    return hashlib.sha256(done.stdout).hexdigest(), len(done.stdout)
-
-
-def digest_of_image(image):
-    data = image.read_bytes()
-    return hashlib.sha256(data).hexdigest(), len(data)
-
-
-def busctl(bus, *argv):
-    return subprocess.run(["busctl", f"--address={bus.address}", *argv], timeout=20,
-                          capture_output=True, text=True)
 
 
 # --- what there is ---
@@ -198,15 +118,15 @@ def test_nothing_can_be_set(device, caller):
 
 @pytest.mark.parametrize("argv", [[], ["--mask-handshake=0"], ["--no-sr"]],
                          ids=["nbdkit", "export name only", "simple replies"])
-def test_mount_serves_the_image(device, caller, bus, listen, image, argv):
+def test_mount_serves_the_image(device, caller, bus, listen, media, argv):
     d = device()
     caller.wait_name()
-    listen(image, 0, *argv)
+    listen(media, *argv)
     mount(caller)
     assert caller.get_all(proxy(0), "Process") == {"Active": True, "ExitCode": 0}
     assert caller.get(legacy(0), "Process", "Active") is False
     assert caller.get(proxy(0), "MountPoint", "Device") == d.slot()["uri"]
-    assert digest_of_drive(d) == digest_of_image(image)
+    assert digest_of_drive(d) == digest_of_image(media)
     stats = caller.get_all(proxy(0), "Stats")
     assert stats["ReadIO"] >= 1 and stats["WriteIO"] == 0
     assert 1790 < caller.get(proxy(0), "MountPoint", "RemainingInactivityTimeout") <= 1800
@@ -221,47 +141,45 @@ def test_mount_serves_the_image(device, caller, bus, listen, image, argv):
     assert caller.changes(legacy(0)) == []
 
 
-def test_mount_by_busctl(device, caller, bus, listen, image):
+def test_mount_by_busctl(device, caller, bus, listen, media):
     d = device()
     caller.wait_name()
-    listen(image)
+    listen(media)
     done = busctl(bus, "call", NAME, proxy(0), f"{NAME}.Proxy", "Mount")
     assert (done.returncode, done.stdout) == (0, "b true\n"), done.stderr
     assert caller.wait_completion(proxy(0)) == 0
     done = busctl(bus, "get-property", NAME, proxy(0), f"{NAME}.Process", "Active")
     assert done.stdout == "b true\n"
-    assert digest_of_drive(d) == digest_of_image(image)
+    assert digest_of_drive(d) == digest_of_image(media)
     done = busctl(bus, "call", NAME, proxy(0), f"{NAME}.Proxy", "Unmount")
     assert (done.returncode, done.stdout) == (0, "b true\n"), done.stderr
     assert caller.wait_completion(proxy(0), 2) == 0
 
 
-def test_two_drives_at_once(device, caller, listen, image, workdir):
+def test_two_drives_at_once(device, caller, listen, media, workdir):
     other = workdir / "other"
     other.write_bytes(os.urandom(1 << 20))
     d = device(slots=2)
     caller.wait_name()
-    listen(image, 0)
-    listen(other, 1)
+    listen(media)
+    listen(other, slot=1)
     for slot in (0, 1):
         assert caller.call(proxy(slot), "Proxy", "Mount") == [True]
     for slot in (0, 1):
         assert caller.wait_completion(proxy(slot)) == 0
     assert digest_of_drive(d, 1) == digest_of_image(other)
-    assert digest_of_drive(d, 0) == digest_of_image(image)
+    assert digest_of_drive(d, 0) == digest_of_image(media)
     unmount(caller, 1)
-    assert caller.get(proxy(0), "Process", "Active") and digest_of_drive(d) == digest_of_image(image)
+    assert caller.get(proxy(0), "Process", "Active")
+    assert digest_of_drive(d) == digest_of_image(media)
     assert not caller.get(proxy(1), "Process", "Active")
     unmount(caller, 0)
 
 
-def test_a_drive_that_can_be_written_to(device, caller, programs, image, workdir):
+def test_a_drive_that_can_be_written_to(device, caller, listen, media, workdir):
     device()
     caller.wait_name()
-    path = media_socket(workdir)
-    programs.start("nbdkit", ["nbdkit", "-f", "--exit-with-parent", "-U", path, "file", image])
-    wait_until(lambda: listens(path), "nbdkit listens")
-    path.chmod(0o777)
+    listen(media, writable=True)
     mount(caller)
     assert caller.get(proxy(0), "MountPoint", "WriteProtected") is False
     assert ("MountPoint", "WriteProtected", False) in caller.changes(proxy(0))
@@ -273,19 +191,12 @@ def test_a_drive_that_can_be_written_to(device, caller, programs, image, workdir
     machine.shutdown()
     unmount(caller)
     assert caller.get(proxy(0), "MountPoint", "WriteProtected") is True
-    assert image.read_bytes()[4096:4608] == b"x" * 512
+    assert media.read_bytes()[4096:4608] == b"x" * 512
 
 
 # --- what goes wrong ---
 
-def fails(caller, name, member="Mount", slot=0):
-    with pytest.raises(CallError) as error:
-        caller.call(proxy(slot), "Proxy", member)
-    assert error.value.name == name
-    return error.value.text
-
-
-def test_mounts_that_cannot_begin(device, caller, listen, image, workdir):
+def test_mounts_that_cannot_begin(device, caller, listen, media, workdir):
     d = device()
     caller.wait_name()
     path = media_socket(workdir)
@@ -298,20 +209,20 @@ def test_mounts_that_cannot_begin(device, caller, listen, image, workdir):
         assert "Connection refused" in fails(caller, "System.Error.ECONNREFUSED")
     assert caller.get(proxy(0), "Process", "Active") is False
     assert "nothing to unmount" in fails(caller, "System.Error.ENOMEDIUM", "Unmount")
-    listen(image)
+    listen(media)
     mount(caller)
     assert fails(caller, "System.Error.EBUSY") == "Slot is in use"
-    assert digest_of_drive(d) == digest_of_image(image)
+    assert digest_of_drive(d) == digest_of_image(media)
     unmount(caller)
     mount(caller)
     unmount(caller)
 
 
-def test_a_socket_that_platterd_may_not_write_to(device, caller, listen, image, workdir):
+def test_a_socket_that_platterd_may_not_write_to(device, caller, listen, media, workdir):
     device()
     caller.wait_name()
-    listen(image)
-    media_socket(workdir).chmod(0o755)
+    listen(media)
+    media_socket(workdir).chmod(0o555)
     assert "let the user that platterd runs as write to it" in fails(
         caller, "org.freedesktop.DBus.Error.AccessDenied")
 
@@ -353,7 +264,7 @@ def no_nbd(line):
     (lambda line: None, errno.ECANCELED),
     (no_nbd, errno.EPROTO),
 ], ids=["goes at once", "speaks no NBD"])
-def test_mounts_that_fail(device, caller, listen, image, workdir, deed, result):
+def test_mounts_that_fail(device, caller, listen, media, workdir, deed, result):
     d = device()
     caller.wait_name()
     far_end = Listener(media_socket(workdir), deed)
@@ -362,18 +273,17 @@ def test_mounts_that_fail(device, caller, listen, image, workdir, deed, result):
     d.wait_state("idle")
     assert caller.get_all(proxy(0), "Process") == {"Active": False, "ExitCode": result}
     assert ("Process", "ExitCode", result) in caller.changes(proxy(0))
-    listen(image)
+    listen(media)
     mount(caller)
-    assert digest_of_drive(d) == digest_of_image(image)
+    assert digest_of_drive(d) == digest_of_image(media)
 
 
-def test_an_image_of_nothing(device, caller, programs, workdir):
+def test_an_image_of_nothing(device, caller, listen, workdir):
     device()
     caller.wait_name()
-    path = media_socket(workdir)
-    programs.start("nbdkit", ["nbdkit", "-f", "-r", "--exit-with-parent", "-U", path, "null", "0"])
-    wait_until(lambda: listens(path), "nbdkit listens")
-    path.chmod(0o777)
+    nothing = workdir / "nothing"
+    nothing.write_bytes(b"")
+    listen(nothing)
     mount(caller, result=errno.EMEDIUMTYPE)
 
 
@@ -392,10 +302,10 @@ def test_unmount_while_it_mounts(device, caller, workdir):
     d.wait_state("idle")
 
 
-def test_a_far_end_that_goes(device, caller, listen, image):
+def test_a_far_end_that_goes(device, caller, listen, media):
     d = device()
     caller.wait_name()
-    far_end = listen(image)
+    far_end = listen(media)
     mount(caller)
     far_end.kill()
     caller.wait(lambda: ("Process", "Active", False) in caller.changes(proxy(0)),
@@ -405,11 +315,11 @@ def test_a_far_end_that_goes(device, caller, listen, image):
     assert caller.completions(proxy(0)) == [0]
 
 
-def test_a_drive_that_a_page_gave(device, caller, listen, image):
+def test_a_drive_that_a_page_gave(device, caller, listen, media):
     """It is shown, and may be ended; the inactivity limit is not its."""
     d = device(dbus="inactivity_timeout = 1\n")
     caller.wait_name()
-    listen(image)
+    listen(media)
     with FarEnd(d.port, bytes(65536)) as page:
         page.wait_state("serving")
         caller.wait(lambda: ("Process", "Active", True) in caller.changes(proxy(0)), "it is shown")
@@ -464,12 +374,12 @@ def test_calls_that_make_no_sense(device, caller):
         assert error.value.name == f"org.freedesktop.DBus.Error.{name}", (path, interface, member)
 
 
-# --- time, and the bus ---
+# --- time ---
 
-def test_inactivity_ends_the_session(device, caller, listen, image, workdir):
+def test_inactivity_ends_the_session(device, caller, listen, media, workdir):
     d = device(dbus="inactivity_timeout = 2\n")
     caller.wait_name()
-    listen(image)
+    listen(media)
     mount(caller)
     machine = nbd.NBD()
     machine.connect_uri(f"nbd+unix:///?socket={workdir}/run/slot-0.sock")
@@ -491,80 +401,20 @@ def test_inactivity_ends_the_session(device, caller, listen, image, workdir):
     assert caller.get(proxy(0), "MountPoint", "RemainingInactivityTimeout") == 0
 
 
-def test_no_inactivity_limit(device, caller, listen, image):
+def test_no_inactivity_limit(device, caller, listen, media):
     device(dbus="inactivity_timeout = 0\n")
     caller.wait_name()
-    listen(image)
+    listen(media)
     mount(caller)
     assert caller.get(proxy(0), "MountPoint", "Timeout") == 0
     assert caller.get(proxy(0), "MountPoint", "RemainingInactivityTimeout") == 0
     unmount(caller)
 
 
-def test_a_bus_that_comes_late(platterd, programs, workdir, listen, image):
-    body = f"export = unix\ndbus_socket = {media_socket(workdir)}\n"
-    d = platterd(slots=[body], rest=f"[dbus]\nenabled = yes\nbus = unix:path={workdir}/bus.sock\n")
-    d.program.wait_for(r"D-Bus \(unix:path=.*\) is not there \(No such file or directory\)")
-    bus = Bus(programs, workdir)
-    listen(image)
-    with Caller(bus.address) as caller:
-        caller.wait_name()
-        mount(caller)
-        assert digest_of_drive(d) == digest_of_image(image)
-
-
-def test_a_bus_that_goes_and_comes(device, bus, listen, image):
-    """The drive stays; its properties are told anew; nothing is lost of platterd's descriptors."""
-    d = device()
-    listen(image)
-    with Caller(bus.address) as caller:
-        caller.wait_name()
-        mount(caller)
-        before = d.program.fd_count()
-    for _ in range(3):
-        bus.kill()
-        d.program.wait_for(r"D-Bus \(unix:path=.*\) is not there")
-        assert digest_of_drive(d) == digest_of_image(image)
-        bus.start()
-        with Caller(bus.address) as caller:
-            caller.wait_name()
-            assert caller.get(proxy(0), "Process", "Active") is True
-            assert fails(caller, "System.Error.EBUSY") == "Slot is in use"
-    wait_until(lambda: d.program.fd_count() == before, "no descriptor is kept")
-    with Caller(bus.address) as caller:
-        unmount(caller)
-        mount(caller)
-        unmount(caller)
-    assert d.program.cpu_seconds() < 30
-
-
-def test_a_name_that_is_not_given(programs, workdir, platterd):
-    """And then is: a policy that is installed later needs no restart of platterd."""
-    bus = Bus(programs, workdir, f'<policy context="mandatory"><deny own="{NAME}"/></policy>')
-    d = platterd(rest=f"[dbus]\nenabled = yes\nbus = {bus.address}\n")
-    d.program.wait_for("D-Bus does not give the name .* to this user")
-    bus.set_policy("")
-    bus.reload()
-    with Caller(bus.address) as caller:
-        caller.wait_name()
-    assert d.program.text().count("does not give the name") == 1
-
-
-def test_a_name_that_another_has(programs, workdir, platterd, bus):
-    with Caller(bus.address) as first:
-        assert first._call("org.freedesktop.DBus", "/org/freedesktop/DBus",
-                           "org.freedesktop.DBus", "RequestName", "su", [NAME, 0]) == [1]
-        d = platterd(rest=f"[dbus]\nenabled = yes\nbus = {bus.address}\n")
-        d.program.wait_for("another program has the D-Bus name")
-    with Caller(bus.address) as caller:
-        caller.wait_name()
-        assert caller.get(proxy(0), "Process", "Active") is False
-
-
-def test_no_descriptor_and_no_memory_is_kept(device, caller, listen, image):
+def test_no_descriptor_is_kept(device, caller, listen, media):
     d = device()
     caller.wait_name()
-    listen(image)
+    listen(media)
     mount(caller)
     unmount(caller)
     before = d.program.fd_count()
@@ -574,18 +424,11 @@ def test_no_descriptor_and_no_memory_is_kept(device, caller, listen, image):
     wait_until(lambda: d.program.fd_count() == before, "no descriptor is kept")
 
 
-def test_stopping_with_a_drive(device, caller, listen, image):
+def test_stopping_with_a_drive(device, caller, listen, media):
     d = device()
     caller.wait_name()
-    listen(image)
+    listen(media)
     mount(caller)
     assert d.program.stop() == 0
     caller.wait(lambda: ("Process", "Active", False) in caller.changes(proxy(0)),
                 "the drive's end is told")
-
-
-def test_it_is_off_unless_it_is_on(platterd, bus, caller):
-    d = platterd(rest=f"[dbus]\nbus = {bus.address}\n")
-    d.wait_state("idle")
-    assert not caller._call("org.freedesktop.DBus", "/org/freedesktop/DBus",
-                            "org.freedesktop.DBus", "NameHasOwner", "s", [NAME])[0]
