@@ -42,20 +42,26 @@ static void changes_add(struct changes *c, char *name)
     c->names[c->count++] = name;
 }
 
+/* `r`: of the attempt to send a signal; what is wrong with a connection, the next turn sees too. */
+static void emitted(struct dbus_slot *s, int r)
+{
+    if (r < 0)
+        log_debug("slot %u: a D-Bus signal cannot be sent: %s", s->number, strerror(-r));
+    dbus_wake(s->dbus);
+}
+
 static void emit_changes(struct dbus_slot *s, const char *interface, struct changes *c)
 {
     if (s->dbus->bus && c->count > 0)
-        sd_bus_emit_properties_changed_strv(s->dbus->bus, proxy_of(s)->path, interface, c->names);
-    dbus_wake(s->dbus);
+        emitted(s, sd_bus_emit_properties_changed_strv(s->dbus->bus, proxy_of(s)->path, interface,
+                                                       c->names));
 }
 
 static void emit_completion(struct dbus_slot *s, int error)
 {
-    struct dbus *d = s->dbus;
-
-    if (d->bus)
-        sd_bus_emit_signal(d->bus, proxy_of(s)->path, DBUS_PROXY, "Completion", "i", error);
-    dbus_wake(d);
+    if (s->dbus->bus)
+        emitted(s, sd_bus_emit_signal(s->dbus->bus, proxy_of(s)->path, DBUS_PROXY, "Completion",
+                                      "i", error));
 }
 
 /* ---- the steps of a slot ---- */
@@ -109,10 +115,8 @@ static void session_over(struct dbus_slot *s, const struct control_slot *c)
         emit_completion(s, error);
     }
     proxy_of(s)->exit_code = error;
-    if (s->unmounting) {
-        s->unmounting = false;
+    for (; s->unmounts > 0; s->unmounts--)
         emit_completion(s, 0);
-    }
 }
 
 /* As people call it: a path where it has one. */
@@ -265,7 +269,7 @@ int dbus_unmount(struct dbus_slot *s, char *why, size_t room)
     case CONTROL_LOCKED: /* not by force */
         break;
     }
-    s->unmounting = true;
+    s->unmounts++;
     return 0;
 }
 

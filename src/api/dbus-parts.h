@@ -44,10 +44,10 @@ struct dbus_slot {
     struct dbus *dbus;
     unsigned number;
     struct dbus_object objects[DBUS_MODES];
-    bool busy;       /* as of the last step: there is a session */
-    bool ours;       /* and it was begun by Mount */
-    bool mounting;   /* Completion has still to tell what became of that */
-    bool unmounting; /* the same of Unmount */
+    bool busy;         /* as of the last step: there is a session */
+    bool ours;         /* and it was begun by Mount */
+    bool mounting;     /* Completion has still to tell what became of that */
+    unsigned unmounts; /* the same of so many Unmounts */
     struct inactivity inactivity;
 };
 

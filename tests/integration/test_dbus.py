@@ -302,6 +302,21 @@ def test_unmount_while_it_mounts(device, caller, workdir):
     d.wait_state("idle")
 
 
+def test_many_unmounts_at_once(device, caller, listen, media):
+    """A Completion each, and an error for those that come when the slot is empty."""
+    d = device()
+    caller.wait_name()
+    listen(media)
+    mount(caller)
+    answers = caller.call_at_once(8, proxy(0), "Proxy", "Unmount")
+    begun = answers.count([True])
+    assert begun >= 1
+    assert {error.name for error in answers if error != [True]} <= {"System.Error.ENOMEDIUM"}
+    caller.wait_completion(proxy(0), 1 + begun)
+    assert caller.completions(proxy(0)) == [0] * (1 + begun)
+    d.wait_state("idle")
+
+
 def test_a_far_end_that_goes(device, caller, listen, media):
     d = device()
     caller.wait_name()
