@@ -12,7 +12,9 @@
  *
  * What goes first: a small demand ask goes as soon as the source takes one more; a large one while
  * demand alone does not fill the window; a prefetch only when all demand is out, the window has
- * room, and a quarter of the source's places stays free for demand.
+ * room, and a quarter of the source's places stays free for demand. Of a few places each carries
+ * much of what the line can, so there reading ahead may take them all: the next to come free is
+ * demand's.
  *
  * A lost ask that a read waits for goes back into its queue, in its old place; a lost prefetch is
  * forgotten.
@@ -26,12 +28,14 @@
 
 /* Up to this, a demand ask delays the others less than it would suffer from them. Bytes. */
 #define SMALL_ASK (32u << 10)
+/* So many places a far end has at most if it has few. */
+#define PLACES_FEW 8
 
 void asks_init(struct asks *asks)
 {
     list_init(&asks->small);
     list_init(&asks->large);
-    line_init(&asks->line);
+    line_init(&asks->line, 1);
 }
 
 uint32_t asks_length_max(const struct engine *e)
@@ -329,13 +333,13 @@ void asks_send(struct engine *e)
     }
 }
 
-bool asks_leave_room(const struct engine *e)
+bool asks_leave_room(const struct engine *e, enum ask_kind kind)
 {
-    unsigned reserve = e->info.in_flight_max / 4;
+    unsigned places = e->info.in_flight_max;
+    unsigned reserve = kind == ASK_AHEAD && places <= PLACES_FEW ? 0 : places / 4;
 
     return e->source && e->log.replaying == 0 && list_is_empty(&e->asks.small) &&
-           list_is_empty(&e->asks.large) &&
-           e->counters.asks_in_flight < e->info.in_flight_max - reserve &&
+           list_is_empty(&e->asks.large) && e->counters.asks_in_flight < places - reserve &&
            e->asks.bytes < line_window(&e->asks.line);
 }
 

@@ -21,8 +21,8 @@ bool asks_fetch(struct engine *e, uint64_t *at, uint64_t to, enum ask_kind kind)
 
 /* Sends what demand may be sent. */
 void asks_send(struct engine *e);
-/* Whether a prefetch may be sent. */
-bool asks_leave_room(const struct engine *e);
+/* Whether a prefetch of this kind may be sent. */
+bool asks_leave_room(const struct engine *e, enum ask_kind kind);
 
 /* The read wants nothing any more: what only it has asked for is taken back, or left to come. */
 void asks_abandon(struct engine *e, struct read *read);

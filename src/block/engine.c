@@ -322,7 +322,7 @@ void engine_set_source(struct engine *e, struct source *source, const struct sou
     e->info = *info;
     e->unit = unit_of(info);
     e->failed = 0;
-    line_init(&e->asks.line);
+    line_init(&e->asks.line, info->in_flight_max);
     if (!e->has_info)
         prefetch_init(e);
     e->has_info = true;

@@ -59,9 +59,10 @@
 #define DIP_GAP     SECOND
 #define STALL_MIN   SECOND
 
-void line_init(struct line *line)
+void line_init(struct line *line, unsigned places)
 {
     memset(line, 0, sizeof *line);
+    line->places = places;
     line->starting = true;
     line->first_round = true;
 }
@@ -112,6 +113,11 @@ uint64_t line_window(const struct line *line)
     return line->dipping ? dip_window(line) : steady_window(line);
 }
 
+static uint64_t round_up(uint64_t bytes)
+{
+    return (bytes + ASK_STEP - 1) / ASK_STEP * ASK_STEP;
+}
+
 uint32_t line_ask_size(const struct line *line)
 {
     uint64_t window = steady_window(line);
@@ -119,6 +125,9 @@ uint32_t line_ask_size(const struct line *line)
 
     bytes = max_u64(bytes, window / ASKS_MAX);
     bytes -= bytes % ASK_STEP;
+    /* A few places must hold the window all the same, or they would be the bound and not the line.
+     */
+    bytes = max_u64(bytes, round_up(window / line->places));
     return (uint32_t)min_u64(max_u64(bytes, ASK_STEP), ASK_MAX);
 }
 

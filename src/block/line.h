@@ -27,6 +27,7 @@ struct line_mark {
 };
 
 struct line {
+    unsigned places;       /* how many asks may be on their way at once */
     uint64_t in_flight;    /* bytes asked for and not answered */
     uint64_t filled_to;    /* what that was when an ask last left */
     uint64_t delivered;    /* payload bytes since line_init() */
@@ -64,8 +65,11 @@ struct line {
     uint64_t resumed_delivered;
 };
 
-/* A new line of which nothing is known; also whenever the far end has come back. */
-void line_init(struct line *line);
+/*
+ * A new line of which nothing is known but how many asks its far end takes at once, at least 1;
+ * also whenever the far end has come back.
+ */
+void line_init(struct line *line, unsigned places);
 
 /* An ask for `bytes` leaves. The mark is filled in. */
 void line_asked(struct line *line, struct line_mark *mark, uint32_t bytes, uint64_t now);

@@ -137,11 +137,11 @@ static bool fetch(struct engine *e, uint64_t *from, uint64_t to, enum ask_kind k
 void prefetch_send(struct engine *e)
 {
     /* A read that waits for a place in the cache is not to find it taken by a guess. */
-    while (list_is_empty(&e->waiting) && asks_leave_room(e)) {
+    while (list_is_empty(&e->waiting) && asks_leave_room(e, ASK_AHEAD)) {
         if (has_ahead(e)) {
             if (!fetch(e, &e->ahead.from, e->ahead.to, ASK_AHEAD))
                 prefetch_stop(e);
-        } else if (has_warming(e)) {
+        } else if (asks_leave_room(e, ASK_WARM) && has_warming(e)) {
             if (!fetch(e, &e->warming.from, e->warming.to, ASK_WARM))
                 e->warming.from = e->warming.to;
         } else {

@@ -2,11 +2,11 @@
 /*
  * The NBD client's handshake: "Newstyle negotiation", "Fixed newstyle negotiation".
  *
- * It asks for structured replies, with them for the metadata context "base:allocation" ("Metadata
- * querying"), then to go, with the block sizes told; a server that knows one or the other not is
- * taken as it is: simple replies, no knowledge of zeroes, EXPORT_NAME. A server of the old style is
- * refused, since it has no way to say no. All answers are bounded: in length, and in how many there
- * may be.
+ * It asks for structured replies, if it is to, with them for the metadata context
+ * "base:allocation" ("Metadata querying"), then to go, with the block sizes told; a server that
+ * knows one or the other not is taken as it is: simple replies, no knowledge of zeroes,
+ * EXPORT_NAME. A server of the old style is refused, since it has no way to say no. All answers are
+ * bounded: in length, and in how many there may be.
  */
 #include <errno.h>
 
@@ -79,11 +79,13 @@ static ssize_t hello_step(struct nbd_client *c, const uint8_t *bytes, size_t len
     /* Both flags mean the same in both directions, and unknown ones are not to be echoed. */
     nbd_put_client_flags(&w, c->hello_flags & (NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES));
     event->say_length = w.used;
-    if (c->hello_flags & NBD_FLAG_FIXED_NEWSTYLE) {
+    if (!(c->hello_flags & NBD_FLAG_FIXED_NEWSTYLE)) {
+        ask_export_name(c, event);
+    } else if (c->wants_structured) {
         say_option(event, NBD_OPT_STRUCTURED_REPLY, NULL, 0);
         c->phase = NBD_CLIENT_STRUCTURED;
     } else {
-        ask_export_name(c, event);
+        ask_go(c, event);
     }
     return used;
 }

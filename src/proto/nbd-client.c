@@ -16,10 +16,11 @@
 
 #include "proto/nbd-client-parts.h"
 
-void nbd_client_init(struct nbd_client *c)
+void nbd_client_init(struct nbd_client *c, bool structured)
 {
     memset(c, 0, sizeof *c);
     c->phase = NBD_CLIENT_HELLO;
+    c->wants_structured = structured;
     nbd_inflight_init(&c->table);
 }
 

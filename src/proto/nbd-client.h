@@ -87,6 +87,7 @@ struct nbd_client {
     bool refused;       /* FAILED: it kept the protocol, but its medium cannot be used */
 
     /* Everything below is the machine's own. */
+    bool wants_structured;
     uint16_t hello_flags;
     bool got_export;
     bool got_blocks;
@@ -108,7 +109,8 @@ struct nbd_client {
     struct nbd_held held;
 };
 
-void nbd_client_init(struct nbd_client *c);
+/* `structured`: whether to ask for structured replies, and with them for what is zero. */
+void nbd_client_init(struct nbd_client *c, bool structured);
 
 /*
  * Takes in bytes up to the first event. Returns how many were consumed, more than 0 for any length

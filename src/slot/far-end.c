@@ -179,8 +179,9 @@ static void note_loss(struct slot *slot, enum stream_close why, bool orderly, co
     snprintf(far->lost_phrase, sizeof far->lost_phrase, "%s", phrase);
     if (why == STREAM_CLOSE_PROTOCOL)
         far->violations++;
-    slot_post(slot, orderly || far->violations >= VIOLATIONS_MAX ? SESSION_FAR_END_LEFT
-                                                                 : SESSION_FAR_END_LOST);
+    slot_post(slot, orderly || far->violations >= VIOLATIONS_MAX || slot->ends_with_line
+                        ? SESSION_FAR_END_LEFT
+                        : SESSION_FAR_END_LOST);
 }
 
 static void on_source_lost(void *owner, enum stream_close why, bool orderly, const char *reason)
@@ -256,12 +257,14 @@ static void learn_medium(struct slot *slot)
 
     medium->size = slot->far.info.size;
     medium->read_only = slot->far.info.read_only || medium->kind == MEDIUM_CD;
-    if (slot->export->ops->check(slot->export, medium, reason, sizeof reason) == 0) {
+    if (slot->export->ops->check(slot->export, medium, reason, sizeof reason) < 0) {
+        slot_blame(slot, STREAM_CLOSE_REFUSED, reason);
+        slot_post(slot, SESSION_MEDIUM_REFUSED);
+    } else if (slot->ends_with_line) {
+        slot_post(slot, SESSION_FAR_END_READY); /* it will never have to be known again */
+    } else {
         examine(slot, true);
-        return;
     }
-    slot_blame(slot, STREAM_CLOSE_REFUSED, reason);
-    slot_post(slot, SESSION_MEDIUM_REFUSED);
 }
 
 static void compare_medium(struct slot *slot)
@@ -313,12 +316,14 @@ void far_end_open(struct slot *slot)
 {
     struct far_end *far = &slot->far;
     struct stream *stream = slot->newcomer;
+    const struct peer_profile *profile = peer_profile_find(slot->offer->profile);
 
+    assert(profile); /* whoever names one knows the table */
     slot->newcomer = NULL;
     far->gone = false;
     far->greeted = false;
     if (slot->engine &&
-        peer_new(slot->config.loop, stream, &source_events, slot, &far->source) == 0)
+        peer_new(slot->config.loop, stream, profile, &source_events, slot, &far->source) == 0)
         return;
     if (!slot->engine)
         stream_free(stream);

@@ -56,14 +56,15 @@ struct slot {
     struct far_end far;
     struct engine *engine;
     struct slot_record session;
+    bool ends_with_line; /* the session's: slot_offer */
 
     bool has_cause;
     enum stream_close cause;
     char reason[256];
     struct engine_counters last_counters;
 
-    void (*idle)(void *arg);
-    void *idle_arg;
+    void (*stepped)(void *arg, unsigned number);
+    void *stepped_arg;
 };
 
 /* An event for the loop's next turn. */

@@ -247,7 +247,7 @@ static void remember(struct slot *slot)
 {
     int r;
 
-    if (!slot->config.record_dir)
+    if (!slot->config.record_dir || slot->ends_with_line)
         return;
     r = slot_record_write(slot->config.record_dir, slot->config.number, &slot->session,
                           slot->served_at, &slot->record);
@@ -375,7 +375,6 @@ static void handle(struct slot *slot, enum session_event event)
 {
     struct session_step step = session_step(slot->state, event);
     bool ends = step.next == SESSION_IDLE || step.next == SESSION_CLOSING;
-    bool becomes_idle = slot->state != SESSION_IDLE && step.next == SESSION_IDLE;
 
     log_debug("slot %u: %s + %s -> %s", slot->config.number, session_state_name(slot->state),
               session_event_name(event), session_state_name(step.next));
@@ -387,8 +386,8 @@ static void handle(struct slot *slot, enum session_event event)
     }
     slot->state = step.next;
     run_actions(slot, step.actions);
-    if (becomes_idle && slot->idle)
-        slot->idle(slot->idle_arg);
+    if (slot->stepped)
+        slot->stepped(slot->stepped_arg, slot->config.number);
 }
 
 static void handle_events(void *arg)
@@ -486,6 +485,7 @@ static void reset(struct slot *slot)
     slot->has_cause = false;
     slot->reason[0] = '\0';
     slot->event_count = 0;
+    slot->ends_with_line = false;
 }
 
 void slot_restore(struct slot *slot)
@@ -519,7 +519,7 @@ void slot_restore(struct slot *slot)
     handle(slot, SESSION_DRIVE_LEFT);
 }
 
-/* A session of what has come; a token that cannot be made is none that anybody could bring. */
+/* A session of what has come; one without a token is one that nobody can come back to. */
 static void start_session(struct slot *slot)
 {
     struct slot_record *session = &slot->session;
@@ -535,7 +535,8 @@ static void start_session(struct slot *slot)
     memcpy(session->medium.name, offer->name,
            utf8_cut(offer->name, sizeof session->medium.name - 1));
     slot->served_at = loop_clock();
-    if (token_make(session->token) < 0)
+    slot->ends_with_line = offer->ends_with_line;
+    if (slot->ends_with_line || token_make(session->token) < 0)
         session->token[0] = '\0';
     log_info("slot %u: \"%s\" has come, as a %s", slot->config.number,
              log_quote(session->medium.name, quoted, sizeof quoted),
@@ -569,8 +570,8 @@ void slot_request_eject(struct slot *slot)
         export_request_eject(slot->export);
 }
 
-void slot_watch_idle(struct slot *slot, void (*idle)(void *arg), void *arg)
+void slot_watch(struct slot *slot, void (*stepped)(void *arg, unsigned number), void *arg)
 {
-    slot->idle = idle;
-    slot->idle_arg = arg;
+    slot->stepped = stepped;
+    slot->stepped_arg = arg;
 }

@@ -43,6 +43,10 @@ struct slot_offer {
     const char *name;   /* untrusted; well-formed UTF-8 */
     int64_t modified;   /* when the image was last changed, milliseconds since 1970; -1: not told */
     const char *resume; /* the token of the session it comes back to; NULL: it begins one */
+    const char *profile; /* what may be asked of it: peer_profile_find(); NULL: "platter" */
+    /* It cannot come back, so a lost line ends its session as a goodbye does, and nothing is kept
+     * of it for a return. */
+    bool ends_with_line;
 };
 
 struct slot_status {
@@ -52,12 +56,14 @@ struct slot_status {
     const char *state; /* session_state_name(): "idle", "serving", "suspended" ... */
     bool has_medium;   /* then: */
     struct medium medium;
-    bool locked;         /* the machine has locked it in */
-    char uri[384];       /* where programs find the drive; may be "" */
-    char reason[256];    /* why the last session ended, or the far end of this one was lost; one
-                            sentence, or "" */
-    unsigned grace_left; /* while a far end is waited for: seconds until requests fail; */
-    unsigned keep_left;  /* and after that, seconds until the drive goes */
+    bool shown;            /* the machine has it as a drive */
+    bool locked;           /* the machine has locked it in */
+    char uri[384];         /* where programs find the drive; may be "" */
+    char reason[256];      /* why the last session ended, or the far end of this one was lost; one
+                              sentence, or "" */
+    enum stream_close why; /* with the reason of an end: of what sort it is */
+    unsigned grace_left;   /* while a far end is waited for: seconds until requests fail; */
+    unsigned keep_left;    /* and after that, seconds until the drive goes */
     struct engine_counters counters; /* of this session, or of the last one */
 };
 
@@ -93,8 +99,11 @@ bool slot_is_idle(const struct slot *slot);
 bool slot_is_locked(const struct slot *slot);
 /* Lets the machine know that a person wants the medium out; it may eject it then. */
 void slot_request_eject(struct slot *slot);
-/* Called on every turn from busy to idle; for a daemon that waits to stop. One watcher. */
-void slot_watch_idle(struct slot *slot, void (*idle)(void *arg), void *arg);
+/*
+ * Calls `stepped` with the slot's number after each step of its session, when slot_get_status() may
+ * tell something else than before. Not to free the slot in. One watcher.
+ */
+void slot_watch(struct slot *slot, void (*stepped)(void *arg, unsigned number), void *arg);
 
 void slot_get_status(const struct slot *slot, struct slot_status *out);
 

@@ -42,11 +42,6 @@
 /* This program may itself have been held up: what came meanwhile is read before time is called. */
 #define DOUBT_MS 100
 
-/* What the device asks at once of a far end that does not limit it, bytes: a modern one, and one
- * that only knows EXPORT_NAME (OpenBMC's page serves no more). */
-#define LENGTH_MAX_GO    (1u << 20)
-#define LENGTH_MAX_PLAIN (128u << 10)
-
 /* The handshake's words (at most four) and a goodbye. */
 #define WORDS_MAX 5
 
@@ -62,6 +57,7 @@ struct peer_slot {
 
 struct peer {
     struct source source;
+    const struct peer_profile *profile;
     struct stream *stream; /* NULL once it has closed */
     bool stream_closed;    /* our goodbye has been said */
     bool lost;
@@ -183,13 +179,13 @@ static void tell_ready(struct peer *p)
     const struct nbd_client_offer *offer = &p->client.offer;
     uint16_t flags = offer->export.flags;
     bool writable = !(flags & NBD_FLAG_READ_ONLY);
-    uint32_t cap = offer->go ? LENGTH_MAX_GO : LENGTH_MAX_PLAIN;
+    uint32_t cap = offer->go ? p->profile->length_max : p->profile->length_max_plain;
     uint32_t longest = offer->blocks.maximum < cap ? offer->blocks.maximum : cap;
     struct source_info info = {
         .size = offer->export.size,
         .block_min = offer->blocks.minimum,
         .length_max = longest & ~(offer->blocks.minimum - 1),
-        .in_flight_max = NBD_INFLIGHT_MAX,
+        .in_flight_max = p->profile->in_flight_max,
         .read_only = !writable,
         .can_flush = flags & NBD_FLAG_SEND_FLUSH,
         .can_fua = writable && flags & NBD_FLAG_SEND_FUA,
@@ -424,8 +420,8 @@ static const struct stream_events stream_events = {
     .closed = stream_closed,
 };
 
-int peer_new(struct loop *loop, struct stream *stream, const struct source_events *events,
-             void *owner, struct source **out)
+int peer_new(struct loop *loop, struct stream *stream, const struct peer_profile *profile,
+             const struct source_events *events, void *owner, struct source **out)
 {
     struct peer *p = calloc(1, sizeof *p);
     int r = p ? loop_timer_new(loop, too_late, p, &p->timer) : -ENOMEM;
@@ -436,8 +432,9 @@ int peer_new(struct loop *loop, struct stream *stream, const struct source_event
         return r;
     }
     p->source = (struct source){.ops = &peer_ops, .events = events, .owner = owner};
+    p->profile = profile;
     p->stream = stream;
-    nbd_client_init(&p->client);
+    nbd_client_init(&p->client, profile->structured);
     loop_timer_set(p->timer, HANDSHAKE_MS);
     stream_own(stream, &stream_events, p);
     *out = &p->source;

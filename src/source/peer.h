@@ -12,14 +12,15 @@
 #define PLATTER_SOURCE_PEER_H
 
 #include "block/source.h"
+#include "source/profile.h"
 
 struct loop;
 
 /*
- * Takes the stream over, also when it fails. 0 or -errno. No event comes before the loop's next
- * turn.
+ * Takes the stream over, also when it fails; the profile must outlive it. 0 or -errno. No event
+ * comes before the loop's next turn.
  */
-int peer_new(struct loop *loop, struct stream *stream, const struct source_events *events,
-             void *owner, struct source **out);
+int peer_new(struct loop *loop, struct stream *stream, const struct peer_profile *profile,
+             const struct source_events *events, void *owner, struct source **out);
 
 #endif

@@ -3,8 +3,9 @@
  * The NBD client against anything. The first byte of an input says how its rest is cut (low half,
  * 0: not at all) and what goes before it (high half): nothing, or a lawful handshake with
  * structured replies and extents, with simple replies, or with structured replies alone, so that an
- * input need not find one by itself. As many requests as there may be are kept open: reads with
- * memory of exactly their length, in one part or two, and everything else that can be asked.
+ * input need not find one by itself; and whether structured replies are asked for at all. As many
+ * requests as there may be are kept open: reads with memory of exactly their length, in one part or
+ * two, and everything else that can be asked.
  */
 #include <stdint.h>
 #include <stdlib.h>
@@ -144,15 +145,16 @@ static bool feed(struct driver *d, const uint8_t *data, size_t size, size_t cut)
     return true;
 }
 
-static void put_handshake(struct bytes_writer *w, bool modern, bool extents)
+static void put_handshake(struct bytes_writer *w, bool structured, bool modern, bool extents)
 {
     const struct nbd_export export = {SIZE, NBD_FLAG_HAS_FLAGS | NBD_FLAG_SEND_FLUSH |
                                                 NBD_FLAG_SEND_TRIM | NBD_FLAG_SEND_WRITE_ZEROES};
     uint32_t answer = modern ? NBD_REP_ACK : NBD_REP_ERR_UNSUP;
 
     nbd_put_hello(w, NBD_FLAG_FIXED_NEWSTYLE | NBD_FLAG_NO_ZEROES);
-    nbd_put_option_reply(w, &(struct nbd_option_reply){NBD_OPT_STRUCTURED_REPLY, answer, 0});
-    if (extents) {
+    if (structured)
+        nbd_put_option_reply(w, &(struct nbd_option_reply){NBD_OPT_STRUCTURED_REPLY, answer, 0});
+    if (structured && extents) {
         nbd_put_option_reply(
             w, &(struct nbd_option_reply){NBD_OPT_SET_META_CONTEXT, NBD_REP_META_CONTEXT, 19});
         nbd_put_meta_context(w, &(struct nbd_meta_context){
@@ -161,9 +163,10 @@ static void put_handshake(struct bytes_writer *w, bool modern, bool extents)
                                     .name_length = sizeof NBD_BASE_ALLOCATION - 1,
                                 });
     }
-    if (modern) {
+    if (structured && modern)
         nbd_put_option_reply(w,
                              &(struct nbd_option_reply){NBD_OPT_SET_META_CONTEXT, NBD_REP_ACK, 0});
+    if (modern) {
         nbd_put_option_reply(
             w, &(struct nbd_option_reply){NBD_OPT_GO, NBD_REP_INFO, NBD_INFO_EXPORT_SIZE});
         nbd_put_info_export(w, &export);
@@ -176,16 +179,17 @@ static void put_handshake(struct bytes_writer *w, bool modern, bool extents)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct driver *d = calloc(1, sizeof *d);
+    bool structured = size == 0 || !(data[0] & 0x40);
     uint8_t handshake[256];
     struct bytes_writer w = bytes_writer(handshake, sizeof handshake);
 
     require(d);
-    nbd_client_init(&d->client);
+    nbd_client_init(&d->client, structured);
     if (size > 0) {
         unsigned before = data[0] >> 4 & 3;
 
         if (before > 0)
-            put_handshake(&w, before != 2, before == 1);
+            put_handshake(&w, structured, before != 2, before == 1);
         require(feed(d, handshake, w.used, 0));
         feed(d, data + 1, size - 1, data[0] & 15);
     }

@@ -193,7 +193,8 @@ static int run(struct relay *relay, int fd, const char *listen, size_t memory)
 
     if (!ops || engine_new(&engine, &relay->engine) < 0 || ops->new (&config, &relay->export) < 0 ||
         stream_unix_new(relay->loop, fd, &stream) < 0 ||
-        peer_new(relay->loop, stream, &source_events, relay, &relay->source) < 0)
+        peer_new(relay->loop, stream, peer_profile_find(NULL), &source_events, relay,
+                 &relay->source) < 0)
         return -1;
     export_own(relay->export, &export_events, relay);
     loop_run(relay->loop);

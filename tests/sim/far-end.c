@@ -485,12 +485,13 @@ static const struct stream_ops stream_ops = {
     .free = stream_free_line,
 };
 
-int peer_new(struct loop *loop, struct stream *stream, const struct source_events *events,
-             void *owner, struct source **out)
+int peer_new(struct loop *loop, struct stream *stream, const struct peer_profile *profile,
+             const struct source_events *events, void *owner, struct source **out)
 {
     struct line *line = list_entry(stream, struct line, stream);
 
     (void)loop;
+    (void)profile;
     line->source = (struct source){.ops = &source_ops, .events = events, .owner = owner};
     far_end.newest = line;
     line->due++;

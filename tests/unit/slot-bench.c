@@ -95,8 +95,8 @@ static void far_free(struct source *source)
 static const struct source_ops far_ops = {
     .submit = far_submit, .close = far_close, .tell = far_tell, .free = far_free};
 
-int peer_new(struct loop *l, struct stream *stream, const struct source_events *events, void *owner,
-             struct source **out)
+int peer_new(struct loop *l, struct stream *stream, const struct peer_profile *profile,
+             const struct source_events *events, void *owner, struct source **out)
 {
     assert_ptr_equal(l, loop);
     assert_true(far_count < FARS_MAX);
@@ -105,6 +105,7 @@ int peer_new(struct loop *l, struct stream *stream, const struct source_events *
         .base = {.ops = &far_ops, .events = events, .owner = owner},
         .alive = true,
         .stream = stream,
+        .profile = profile,
         .image = image,
     };
     *out = &far->base;

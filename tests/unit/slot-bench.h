@@ -21,6 +21,7 @@ struct far {
     struct source base;
     bool alive;
     struct stream *stream;
+    const struct peer_profile *profile;
     const uint8_t *image;
     bool hold; /* answers nothing until far_answer() */
     int error; /* or each read with this */

@@ -55,7 +55,7 @@ static uint64_t later(uint64_t a, uint64_t b)
 static void sim_init(struct sim *s, uint64_t rate, uint64_t round_trip)
 {
     memset(s, 0, sizeof *s);
-    line_init(&s->line);
+    line_init(&s->line, 64);
     s->now = SECOND;
     s->rate = rate;
     s->delay = round_trip / 2;
@@ -441,7 +441,7 @@ static void test_lost_and_errors(void **state)
     struct line_mark a, b, c;
 
     (void)state;
-    line_init(&line);
+    line_init(&line, 64);
     assert_int_equal(line_round_trip(&line), 0);
     assert_int_equal(line_rate(&line), 0);
     assert_int_equal(line_ask_size(&line), 64u << 10);

@@ -279,7 +279,7 @@ static void run(const json_t *conversation, struct cut cut)
     bool refused = false;
 
     assert_non_null(t);
-    nbd_client_init(&t->client);
+    nbd_client_init(&t->client, true);
     json_array_foreach(json_object_get(conversation, "steps"), index, step)
     {
         run_step(t, step, cut);
@@ -337,7 +337,7 @@ static void begin(struct nbd_client *c, uint32_t block, uint16_t flags, bool ext
         &w, &(struct nbd_option_reply){NBD_OPT_GO, NBD_REP_INFO, NBD_INFO_BLOCK_SIZE_SIZE});
     nbd_put_info_block_size(&w, &(struct nbd_block_size){block, 8192, 4096});
     nbd_put_option_reply(&w, &(struct nbd_option_reply){NBD_OPT_GO, NBD_REP_ACK, 0});
-    nbd_client_init(c);
+    nbd_client_init(c, true);
     while (at < w.used) {
         ssize_t used = nbd_client_feed(c, bytes + at, w.used - at, &event);
 
@@ -372,7 +372,7 @@ static void test_asking_keeps_to_the_offer(void **state)
 
     (void)state;
     assert_non_null(c);
-    nbd_client_init(c);
+    nbd_client_init(c, true);
     assert_int_equal(ask(c, NBD_CMD_READ, 0, 512), -ENOTCONN);
     begin(c, 512, NBD_FLAG_READ_ONLY, false);
     assert_int_equal(ask(c, NBD_CMD_READ, 0, 0), -EINVAL);

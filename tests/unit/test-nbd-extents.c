@@ -102,7 +102,7 @@ static struct nbd_client *begin(bool agreed)
         .type = NBD_CMD_BLOCK_STATUS, .offset = ASKED_AT, .length = ASKED};
 
     assert_non_null(c);
-    nbd_client_init(c);
+    nbd_client_init(c, true);
     put_until_meta(&w);
     if (agreed)
         put_context(&w, NBD_BASE_ALLOCATION);
@@ -177,7 +177,7 @@ static void test_lies_of_the_handshake(void **state)
             struct bytes_writer w = bytes_writer(bytes, sizeof bytes);
 
             assert_non_null(c);
-            nbd_client_init(c);
+            nbd_client_init(c, true);
             put_until_meta(&w);
             rows[i].say(&w);
             feed(c, &w, bytes, step, &heard);
@@ -202,7 +202,7 @@ static void test_a_refusal_is_lived_with(void **state)
         struct bytes_writer w = bytes_writer(bytes, sizeof bytes);
 
         assert_non_null(c);
-        nbd_client_init(c);
+        nbd_client_init(c, true);
         put_until_meta(&w);
         put_context(&w, NBD_BASE_ALLOCATION);
         put_reply(&w, NBD_OPT_SET_META_CONTEXT, errors[i], 0);

@@ -544,7 +544,7 @@ static void try_row(const struct row *row, size_t step)
     struct bytes_writer w = bytes_writer(bytes, sizeof bytes);
 
     assert_true(c && one && two);
-    nbd_client_init(c);
+    nbd_client_init(c, true);
     put_lawful(&w, row->after);
     assert_false(feed(c, bytes, w.used, step));
     if (row->after == READY) {

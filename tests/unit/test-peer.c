@@ -118,7 +118,8 @@ static struct world *new_world(void)
     assert_non_null(w);
     the_world = w;
     fake_stream_init(&w->stream);
-    assert_int_equal(peer_new(NULL, &w->stream.stream, &events, w, &w->source), 0);
+    assert_int_equal(
+        peer_new(NULL, &w->stream.stream, peer_profile_find(NULL), &events, w, &w->source), 0);
     return w;
 }
 
