@@ -39,6 +39,7 @@ MAY_INCLUDE = {
     "api": ["base", "block/counters.h", "transport"],
     "daemon": ["api", "base", "block", "config", "export", "priv/priv.h", "session", "slot",
                "transport"],
+    "nbd-proxy": ["base", "export", "priv/priv.h", "slot", "transport/unix.h"],
 }
 
 # Headers of libraries, and the only places that may include them.
@@ -50,7 +51,7 @@ LIBRARIES = {
     r"linux/(nbd|nbd-netlink)\.h": ["priv"],
     r"libaio\.h": ["export/usb-aio"],
     r"ini\.h": ["config"],
-    r"jansson\.h": ["api", "slot", "daemon"],
+    r"jansson\.h": ["api", "slot", "daemon", "nbd-proxy"],
     r"openssl/.*": ["slot"],
 }
 

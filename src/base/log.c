@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Lines on stderr. Holds one piece of global state, the program's name and whether the journal is
- * listening; both are set once, before any other thread or process exists.
+ * Lines on stderr, and to the system's log for a program whose stderr nobody reads. Holds one piece
+ * of global state, the program's name and who is listening; it is set once, before any other thread
+ * or process exists.
  */
 #include "base/log.h"
 
@@ -9,15 +10,18 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <syslog.h>
 
 static const char *program = "platter";
 static bool for_journal;
+static bool to_syslog;
 static bool debug;
 
 void log_init(const char *name)
 {
     program = name;
     for_journal = getenv("JOURNAL_STREAM") != NULL;
+    to_syslog = getenv("PLATTER_SYSLOG") != NULL;
     debug = getenv("PLATTER_DEBUG") != NULL;
 }
 
@@ -32,6 +36,12 @@ __attribute__((format(printf, 2, 0))) static void log_line(int priority, const c
         fprintf(stderr, "<%d>%s\n", priority, text);
     else
         fprintf(stderr, "%s: %s\n", program, text);
+    if (!to_syslog)
+        return;
+    /* Opened for each line: whoever forks may close every descriptor that it does not know. */
+    openlog(program, LOG_PID, LOG_DAEMON);
+    syslog(priority, "%s", text);
+    closelog();
 }
 
 void log_error(const char *format, ...)

@@ -3,8 +3,10 @@
  * Lines for the operator, on stderr, one sentence each: what, where, what to do.
  *
  * Under systemd (JOURNAL_STREAM is set) each line carries its priority as "<3>" and so on (see
- * sd-daemon(3)). Never pass a secret or an unescaped byte from the network: log_quote() makes such
- * text safe to print. Pure rooms never log.
+ * sd-daemon(3)). With PLATTER_SYSLOG in the environment each also goes to syslog(3), as it does
+ * for programs whose stderr goes nowhere, and for the children that they start. Never pass a secret
+ * or an unescaped byte from the network: log_quote() makes such text safe to print. Pure rooms
+ * never log.
  */
 #ifndef PLATTER_BASE_LOG_H
 #define PLATTER_BASE_LOG_H

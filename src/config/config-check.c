@@ -32,6 +32,11 @@ static bool has_export(const struct config_slot *slot, const char *name)
     return strcmp(slot->export_name, name) == 0;
 }
 
+bool config_is_usb_drive(const struct config_slot *slot)
+{
+    return has_export(slot, "usb") || (has_export(slot, "kernel") && slot->gadget);
+}
+
 static int grace_check(struct config_parser *p, unsigned number)
 {
     struct config_slot *slot = &p->config->slots[number];
@@ -85,6 +90,8 @@ static int device_check(struct config_parser *p, unsigned number, unsigned other
         differs = "plugged";
     else if (strcmp(a->udc, b->udc) != 0)
         differs = "udc";
+    else if (a->usb_id.vendor != b->usb_id.vendor || a->usb_id.product != b->usb_id.product)
+        differs = "usb_id";
     if (differs)
         return config_fail(
             p, p->slots[number].line,
@@ -100,7 +107,7 @@ static int device_check(struct config_parser *p, unsigned number, unsigned other
 static int pair_check(struct config_parser *p, unsigned number, unsigned other)
 {
     const struct config_slot *a = &p->config->slots[other], *b = &p->config->slots[number];
-    bool usb = has_export(a, "usb") && has_export(b, "usb");
+    bool usb = config_is_usb_drive(a) && config_is_usb_drive(b);
     const char *same = NULL, *mend = "";
 
     if (strcmp(a->dbus_socket, b->dbus_socket) == 0)
@@ -113,7 +120,7 @@ static int pair_check(struct config_parser *p, unsigned number, unsigned other)
         same = "serial number";
     else if (same_device(a, b))
         return device_check(p, number, other);
-    else if (strcmp(b->udc, "auto") != 0 && strcmp(a->udc, b->udc) == 0)
+    else if (usb && strcmp(b->udc, "auto") != 0 && strcmp(a->udc, b->udc) == 0)
         same = "USB device controller", mend = ", or say udc = auto";
     else if (has_export(a, "kernel") && has_export(b, "kernel") && strcmp(b->nbd, "auto") != 0 &&
              strcmp(a->nbd, b->nbd) == 0)
@@ -143,8 +150,8 @@ static int slot_check(struct config_parser *p, unsigned number)
     if (!slot->dbus_socket[0])
         snprintf(slot->dbus_socket, sizeof slot->dbus_socket, "/run/virtual-media/nbd%u.sock",
                  number);
-    /* At least twelve upper-case hexadecimal digits (USB MSC BOT 1.0, section 4.1.1), the same
-     * that the kernel's gadget gets: "PLATTER" and the slot. */
+    /* At least twelve upper-case hexadecimal digits (USB MSC BOT 1.0, section 4.1.1): "PLATTER"
+     * and the slot. */
     if (!slot->serial[0])
         snprintf(slot->serial, sizeof slot->serial, "504C4154544552%02X", number);
     if (grace_check(p, number) < 0)

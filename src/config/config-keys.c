@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -250,6 +251,25 @@ static int set_serial(struct config_parser *p, const struct key *key, void *base
     return 0;
 }
 
+/* As lsusb(8) shows it: "1d6b:0104". */
+static int set_usb_id(struct config_parser *p, const struct key *key, void *base, const char *value)
+{
+    struct config_usb_id *id = (struct config_usb_id *)(void *)((char *)base + key->offset);
+    static const char hex[] = "0123456789abcdefABCDEF";
+    struct shown s;
+
+    if (strlen(value) != 9 || strspn(value, hex) != 4 || value[4] != ':' ||
+        strspn(value + 5, hex) != 4)
+        return config_fail(
+            p, p->line,
+            "usb_id is \"%s\"; say vendor and product, four hexadecimal digits each, "
+            "as 1d6b:0104.",
+            show(&s, value));
+    id->vendor = (uint16_t)strtoul(value, NULL, 16);
+    id->product = (uint16_t)strtoul(value + 5, NULL, 16);
+    return 0;
+}
+
 static int set_nbd(struct config_parser *p, const struct key *key, void *base, const char *value)
 {
     struct shown s;
@@ -425,7 +445,9 @@ static const struct key keys[] = {
     {CONFIG_SLOT, "export", set_export, IN_SLOT(export_name)},
     {CONFIG_SLOT, "socket", set_path, IN_SLOT(socket_path)},
     {CONFIG_SLOT, "nbd", set_nbd, IN_SLOT(nbd)},
+    {CONFIG_SLOT, "gadget", set_yes_no, IN_SLOT(gadget)},
     {CONFIG_SLOT, "udc", set_udc, IN_SLOT(udc)},
+    {CONFIG_SLOT, "usb_id", set_usb_id, IN_SLOT(usb_id)},
     {CONFIG_SLOT, "usb_device", set_usb_device, IN_SLOT(usb_device)},
     {CONFIG_SLOT, "plugged", set_plugged, IN_SLOT(plugged_always)},
     {CONFIG_SLOT, "drive", set_drive, IN_SLOT(drive)},

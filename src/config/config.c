@@ -190,6 +190,8 @@ static void set_defaults(struct config *config)
     for (size_t i = 0; i < CONFIG_SLOTS_MAX; i++) {
         strcpy(config->slots[i].nbd, "auto");
         strcpy(config->slots[i].udc, "auto");
+        config->slots[i].gadget = true;
+        config->slots[i].usb_id = (struct config_usb_id){.vendor = 0x1d6b, .product = 0x0104};
         strcpy(config->slots[i].vendor, "Platter");
         config->slots[i].keep = 3600;
         config->slots[i].cache = 32;

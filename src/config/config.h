@@ -23,20 +23,28 @@ enum config_drive {
     CONFIG_DRIVE_CD,
 };
 
+/* How a USB device introduces itself, by numbers. */
+struct config_usb_id {
+    uint16_t vendor;
+    uint16_t product;
+};
+
 struct config_slot {
-    char name[64];         /* for people; default "Drive N" */
-    char export_name[16];  /* "usb", "kernel" or "unix": of "auto", what it means here */
-    bool export_auto;      /* the file says auto, or nothing */
-    char socket_path[108]; /* unix; default RUNTIME/slot-N.sock */
-    char nbd[16];          /* kernel: "auto" or "nbd0" ... */
-    char udc[64];          /* usb, kernel: "auto" or a name in /sys/class/udc */
-    char usb_device[32];   /* usb: slots of one name are drives of one USB device; "": of its own */
-    bool plugged_always;   /* usb: the device is there without a medium too */
+    char name[64];               /* for people; default "Drive N" */
+    char export_name[16];        /* "usb", "kernel" or "unix": of "auto", what it means here */
+    bool export_auto;            /* the file says auto, or nothing */
+    char socket_path[108];       /* unix; default RUNTIME/slot-N.sock */
+    char nbd[16];                /* kernel: "auto" or "nbd0" ... */
+    bool gadget;                 /* kernel: a USB drive stands on the nbd device; default true */
+    char udc[64];                /* usb, kernel: "auto" or a name in /sys/class/udc */
+    struct config_usb_id usb_id; /* usb, kernel; default 1d6b:0104 */
+    char usb_device[32]; /* usb: slots of one name are drives of one USB device; "": of its own */
+    bool plugged_always; /* usb: the device is there without a medium too */
     enum config_drive drive; /* usb; AUTO with any other export */
     bool write_back;         /* usb: writes may be acknowledged before the far end has them */
-    char vendor[9];          /* usb: what the drive calls itself; default "Platter" */
-    char product[17];        /* usb; "": "Virtual Disk" or "Virtual CD", by its kind */
-    char serial[33];         /* usb; default "PLATTER" and the slot in hexadecimal digits */
+    char vendor[9];          /* usb, kernel: what the drive calls itself; default "Platter" */
+    char product[17];        /* usb, kernel; "": "Virtual Disk" or "Virtual CD", by its kind */
+    char serial[33];         /* usb, kernel; default "PLATTER" and the slot in hexadecimal digits */
     unsigned grace; /* seconds the machine waits for a lost far end; 170 (usb), 25 (kernel) or 60
                        (unix) */
     unsigned keep;  /* seconds its drive then stays, giving errors; default 3600 */
@@ -79,6 +87,9 @@ struct config {
  * `config` is then not to be used.
  */
 int config_read(const char *path, struct config *config, char *error, size_t room);
+
+/* Whether the slot's drive is a USB drive, which needs a USB device controller. */
+bool config_is_usb_drive(const struct config_slot *slot);
 
 /*
  * The USB device that a slot with export = usb is a drive of, as the lowest number of all slots

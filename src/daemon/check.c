@@ -28,10 +28,11 @@ struct check {
     FILE *out;
 };
 
-/* What the exports that make USB drives stand on. */
-struct usb_side {
+/* What the exports stand on that need the helper. */
+struct kernel_side {
     bool usb_drivers;    /* for export = usb */
-    bool kernel_drivers; /* for export = kernel */
+    bool nbd_driver;     /* for export = kernel */
+    bool gadget_drivers; /* for its USB drives */
     bool helper;
     unsigned controllers;
     unsigned free_controllers;
@@ -126,7 +127,7 @@ static bool is_ours(const struct probe_controller *controller)
     return strncmp(controller->gadget, "platter-", strlen("platter-")) == 0;
 }
 
-static void check_controllers(const struct check *c, struct usb_side *side)
+static void check_controllers(const struct check *c, struct kernel_side *side)
 {
     struct probe_controller found;
 
@@ -186,36 +187,44 @@ static bool has_driver(const struct check *c, const char *module)
     return driver_find(c->root, c->release, module) != DRIVER_MISSING;
 }
 
-static bool wants(const struct config *config, const char *export)
+static void check_kernel_side(const struct check *c, struct kernel_side *side)
 {
-    for (size_t i = 0; i < config->slot_count; i++) {
-        if (has_export(&config->slots[i], export))
-            return true;
-    }
-    return false;
-}
-
-static void check_usb_side(const struct check *c, struct usb_side *side)
-{
-    bool usb = wants(c->config, "usb"), kernel = wants(c->config, "kernel");
+    bool usb = false, kernel = false, gadget = false;
     const char *not_usb = has_driver(c, "usb_f_mass_storage") ? "kernel" : "unix";
-    const char *not_kernel = has_driver(c, "usb_f_fs") ? "usb" : "unix";
-    bool composite;
+    const char *not_kernel = "unix";
 
+    for (size_t i = 0; i < c->config->slot_count; i++) {
+        const struct config_slot *slot = &c->config->slots[i];
+
+        usb = usb || has_export(slot, "usb");
+        kernel = kernel || has_export(slot, "kernel");
+        gadget = gadget || (has_export(slot, "kernel") && config_is_usb_drive(slot));
+    }
     if (!usb && !kernel)
         return;
-    composite = check_driver(c, "libcomposite", "", "USB gadgets", "unix");
-    side->usb_drivers = side->kernel_drivers = composite;
+    if (gadget && has_driver(c, "usb_f_fs"))
+        not_kernel = "usb";
+    if (usb || gadget)
+        side->usb_drivers = side->gadget_drivers =
+            check_driver(c, "libcomposite", "", "USB gadgets", "unix");
     if (usb && !check_driver(c, "usb_f_fs", "", "FunctionFS, for export = usb", not_usb))
         side->usb_drivers = false;
-    if (kernel &&
-        !check_driver(c, "nbd", " max_part=0", "block devices, for export = kernel", not_kernel))
-        side->kernel_drivers = false;
-    if (kernel &&
+    if (kernel)
+        side->nbd_driver =
+            check_driver(c, "nbd", " max_part=0", "block devices, for export = kernel", not_kernel);
+    if (gadget &&
         !check_driver(c, "usb_f_mass_storage", "", "USB drives, for export = kernel", not_kernel))
-        side->kernel_drivers = false;
-    check_controllers(c, side);
+        side->gadget_drivers = false;
+    if (usb || gadget)
+        check_controllers(c, side);
     side->helper = check_helper(c);
+}
+
+static bool has_drivers(const struct config_slot *slot, const struct kernel_side *side)
+{
+    if (has_export(slot, "usb"))
+        return side->usb_drivers;
+    return side->nbd_driver && (side->gadget_drivers || !config_is_usb_drive(slot));
 }
 
 /* Whether the controller that a slot names can be its own: 1, 0, or -ENODEV when there is none. */
@@ -231,7 +240,7 @@ static int named_controller(const struct check *c, const char *name)
 }
 
 /* Why there is no USB device controller for this slot, with the line said; or true. */
-static bool check_controller(const struct check *c, unsigned n, struct usb_side *side)
+static bool check_controller(const struct check *c, unsigned n, struct kernel_side *side)
 {
     const struct config_slot *slot = &c->config->slots[n];
     int named = 1;
@@ -258,7 +267,7 @@ static bool check_controller(const struct check *c, unsigned n, struct usb_side 
     return true;
 }
 
-static bool check_slot(const struct check *c, unsigned n, bool runtime, struct usb_side *side)
+static bool check_slot(const struct check *c, unsigned n, bool runtime, struct kernel_side *side)
 {
     const struct config_slot *slot = &c->config->slots[n];
     const char *because = "";
@@ -269,9 +278,9 @@ static bool check_slot(const struct check *c, unsigned n, bool runtime, struct u
         return runtime ? say(c, true, "slot %u, %s: nbd+unix:///?socket=%s", n, slot->name,
                              slot->socket_path)
                        : say(c, false, "slot %u, %s: needs the runtime directory", n, slot->name);
-    if (!(usb ? side->usb_drivers : side->kernel_drivers) || !side->helper)
+    if (!has_drivers(slot, side) || !side->helper)
         return say(c, false, "slot %u, %s: needs what is missing above", n, slot->name);
-    if (!check_controller(c, n, side))
+    if (config_is_usb_drive(slot) && !check_controller(c, n, side))
         return false;
     if (slot->export_auto)
         because =
@@ -279,7 +288,8 @@ static bool check_slot(const struct check *c, unsigned n, bool runtime, struct u
     if (first != n)
         return say(c, true, "slot %u, %s: a drive of the USB device of slot %u, export %s%s", n,
                    slot->name, first, slot->export_name, because);
-    return say(c, true, "slot %u, %s: a USB drive, export %s%s", n, slot->name, slot->export_name,
+    return say(c, true, "slot %u, %s: %s, export %s%s", n, slot->name,
+               config_is_usb_drive(slot) ? "a USB drive" : "an nbd device", slot->export_name,
                because);
 }
 
@@ -305,7 +315,7 @@ static void check_dbus(const struct check *c)
 int check_report(const struct config *config, const char *root, const char *release, FILE *out)
 {
     struct check c = {.config = config, .root = root, .release = release, .out = out};
-    struct usb_side side = {0};
+    struct kernel_side side = {0};
     bool all = true;
     bool runtime;
 
@@ -318,7 +328,7 @@ int check_report(const struct config *config, const char *root, const char *rele
         check_listen(&c, &config->listen[i]);
     if (config->dbus_enabled)
         check_dbus(&c);
-    check_usb_side(&c, &side);
+    check_kernel_side(&c, &side);
     for (unsigned i = 0; i < config->slot_count; i++)
         all = check_slot(&c, i, runtime, &side) && all;
     return all ? 0 : 1;

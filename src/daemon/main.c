@@ -286,6 +286,7 @@ static int daemon_slots_new(struct daemon *d)
             .name = c->name,
             .export_name = c->export_name,
             .socket_path = c->socket_path,
+            .device_only = !c->gadget,
             .cache_max = (size_t)c->cache << 20,
             .grace = c->grace,
             .keep = c->keep,

@@ -34,6 +34,7 @@ struct export_config {
     unsigned slot;
     const char *socket_path;       /* unix: where to listen */
     struct priv *priv;             /* kernel: the helper; NULL where there is none */
+    bool device_only;              /* kernel: an nbd device without a USB drive on it */
     struct usb_device *usb_device; /* usb: stays its owner's, and must outlive the export; */
     unsigned usb_drive;            /* and which of its drives this is, from 0 */
 };

@@ -15,6 +15,9 @@
  * so both ways begin in ATTACHING. A machine that ejected in between is told of as one that ejects
  * now.
  *
+ * With `device_only` the device stands alone, for this machine's own programs: no USB gadget is on
+ * it, so nothing limits a CD, and nobody can eject it.
+ *
  * A size that is not a whole number of sectors: the drive ends with the last whole one, as the
  * kernel's own loop devices do. A drive has no parts of sectors, and the image's tail was not
  * reachable on any drive it came from. An image without one whole sector is refused.
@@ -50,6 +53,7 @@ struct kernel_export {
     struct priv *priv;
     struct loop *loop;
     unsigned slot;
+    bool device_only;
     struct loop_later *later; /* tells `stopped` of a start that failed at once */
     struct priv_watch watch;
     struct nbd_conn *conn; /* NULL: over, or not there yet */
@@ -76,9 +80,9 @@ static double gigabytes(uint64_t size)
 static int kernel_check(const struct export *e, const struct medium *medium, char *reason,
                         size_t room)
 {
+    const struct kernel_export *k = (const struct kernel_export *)(const void *)e;
     uint32_t sector = medium_sector(medium->kind);
 
-    (void)e;
     if (room > 0)
         reason[0] = '\0';
     if (medium->size < sector) {
@@ -86,7 +90,7 @@ static int kernel_check(const struct export *e, const struct medium *medium, cha
                  sector);
         return -EINVAL;
     }
-    if (medium->kind == MEDIUM_CD && medium->size / sector > CD_BLOCKS_MAX) {
+    if (!k->device_only && medium->kind == MEDIUM_CD && medium->size / sector > CD_BLOCKS_MAX) {
         snprintf(reason, room,
                  "The kernel's USB drive cuts a CD at 2.36 GB and this image has %.2f GB: choose "
                  "Disk instead.",
@@ -147,11 +151,15 @@ static void detach(struct kernel_export *k, bool link_alive)
 /* The socket is over while the drive should stand. */
 static void lose_conn(struct kernel_export *k)
 {
-    if (k->ejected) {
+    if (k->ejected && !k->device_only) {
         k->export.events->ejected(k->export.owner);
         return;
     }
-    blame(k, -EPIPE, "The kernel's nbd driver closed the drive's socket: see the kernel's log.");
+    if (k->ejected)
+        blame(k, -ENODEV, "Another program disconnected the nbd device: give it an image again.");
+    else
+        blame(k, -EPIPE,
+              "The kernel's nbd driver closed the drive's socket: see the kernel's log.");
     detach(k, false);
 }
 
@@ -214,6 +222,7 @@ static int kernel_new(const struct export_config *config, struct export **out)
     k->priv = config->priv;
     k->loop = config->loop;
     k->slot = config->slot;
+    k->device_only = config->device_only;
     k->watch = (struct priv_watch){.gone = drive_gone, .arg = k};
     r = loop_later_new(k->loop, tell_failed, k, &k->later);
     if (r < 0) {

@@ -5,11 +5,8 @@
  * host never meets half a drive; going down, children go before parents. Going down does not ask
  * which carrier it was: it takes away what is seen.
  *
- * The numbers a host sees are fixed: Linux Foundation's "multifunction composite gadget", and a
- * serial number that belongs to the slot, so that a machine's boot order still finds "the same
- * drive" tomorrow; what a USB device on FunctionFS is called besides is the configuration's. Mass
- * storage over bulk-only transport wants at least twelve upper-case hex
- * digits in a serial number (USB MSC BOT 1.0, section 4.1.1): it is "PLATTER" and the slot in hex.
+ * How a drive introduces itself to a host is the configuration's, its serial number above all, so
+ * that a machine's boot order still finds "the same drive" tomorrow.
  */
 #include "gadget/plan.h"
 
@@ -75,36 +72,44 @@ static void add_make_dir(struct plan *plan, unsigned slot, enum plan_part part, 
     snprintf(step->text, sizeof step->text, "%s", module);
 }
 
+static void add_id(struct plan *plan, unsigned slot, const char *attribute, uint16_t id)
+{
+    char text[8];
+
+    snprintf(text, sizeof text, "0x%04x", id);
+    add_write(plan, slot, PLAN_PART_GADGET, attribute, text);
+}
+
 static void add_identity(struct plan *plan, const struct plan_wanted *w)
 {
     unsigned slot = w->slot;
-    bool named = w->carrier == PLAN_FUNCTIONFS;
-    char serial[PLAN_TEXT_MAX];
 
-    snprintf(serial, sizeof serial, "504C4154544552%02X", slot & 0xff);
-    add_write(plan, slot, PLAN_PART_GADGET, "idVendor", "0x1d6b");
-    add_write(plan, slot, PLAN_PART_GADGET, "idProduct", "0x0104");
+    add_id(plan, slot, "idVendor", w->vendor_id);
+    add_id(plan, slot, "idProduct", w->product_id);
     add_write(plan, slot, PLAN_PART_GADGET, "bcdUSB", "0x0200");
     add_write(plan, slot, PLAN_PART_GADGET, "bcdDevice", "0x0100");
     add_make_dir(plan, slot, PLAN_PART_STRINGS, "libcomposite");
-    add_write(plan, slot, PLAN_PART_STRINGS, "manufacturer", named ? w->vendor : "Platter");
-    add_write(plan, slot, PLAN_PART_STRINGS, "product",
-              named && w->product[0] ? w->product : "Platter");
-    add_write(plan, slot, PLAN_PART_STRINGS, "serialnumber", named ? w->serial : serial);
+    add_write(plan, slot, PLAN_PART_STRINGS, "manufacturer", w->vendor);
+    add_write(plan, slot, PLAN_PART_STRINGS, "product", w->product[0] ? w->product : "Platter");
+    add_write(plan, slot, PLAN_PART_STRINGS, "serialnumber", w->serial);
 }
 
 static void add_lun(struct plan *plan, const struct plan_wanted *w)
 {
     bool cd = w->kind == MEDIUM_CD;
+    const char *product = cd ? "Virtual CD" : "Virtual Disk";
+    char inquiry[PLAN_TEXT_MAX];
 
+    if (w->product[0])
+        product = w->product;
+    /* Eight bytes of vendor, sixteen of product, four of revision. */
+    snprintf(inquiry, sizeof inquiry, "%-8s%-16s0100", w->vendor, product);
     /* ro and cdrom are refused once the file is open: the file comes last. */
     add_write(plan, w->slot, PLAN_PART_LUN, "removable", "1");
     add_write(plan, w->slot, PLAN_PART_LUN, "ro", w->read_only || cd ? "1" : "0");
     add_write(plan, w->slot, PLAN_PART_LUN, "cdrom", cd ? "1" : "0");
-    /* Eight bytes of vendor, sixteen of product, four of revision; since Linux 4.8. */
-    add_write(plan, w->slot, PLAN_PART_LUN, "inquiry_string",
-              cd ? "Platter Virtual CD      0100" : "Platter Virtual Disk    0100")
-        ->optional = true;
+    /* Since Linux 4.8. */
+    add_write(plan, w->slot, PLAN_PART_LUN, "inquiry_string", inquiry)->optional = true;
     add_write(plan, w->slot, PLAN_PART_LUN, "file", w->device);
 }
 

@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/medium.h"
 
@@ -54,15 +55,18 @@ struct plan_wanted {
     unsigned slot;
     enum plan_carrier carrier;
     char udc[64]; /* a name, or "" for any that is free */
+    /* How the device introduces itself; the texts are printable ASCII. */
+    uint16_t vendor_id;
+    uint16_t product_id;
+    char vendor[9];
+    char product[17]; /* "" for what it says when it has nothing else to say */
+    char serial[33];
     /* of PLAN_MASS_STORAGE */
     enum medium_kind kind;
     bool read_only;
     char device[16]; /* "/dev/nbd3" */
-    /* of PLAN_FUNCTIONFS: how the device introduces itself; printable ASCII */
+    /* of PLAN_FUNCTIONFS */
     unsigned functions; /* 1 to DESCRIPTORS_FUNCTIONS_MAX */
-    char vendor[9];
-    char product[17]; /* "" for what it says when it has nothing else to say */
-    char serial[33];
 };
 
 /* What stands of a slot's drive. Each part may be there or not: a process may have died anywhere.
@@ -95,8 +99,7 @@ enum plan_part {
 };
 
 void plan_path(unsigned slot, enum plan_part part, char out[PLAN_PATH_MAX]);
-/* The gadget's name, which is also how the nbd device and the FunctionFS instance are marked as the
- * slot's: "platter-0". */
+/* The gadget's name, which is the FunctionFS instance's too: "platter-0". */
 void plan_name(unsigned slot, char out[PLAN_TEXT_MAX]);
 
 /* From the gadget's own directory, empty: whoever has made that has the slot, so it is not part of

@@ -315,10 +315,13 @@ static void tell_standing(const struct helper_slot *s, unsigned n, enum keeper_j
     if (result->functions > 0)
         log_info("slot %u: a USB device of %u function%s on %s", n, result->functions,
                  result->functions == 1 ? "" : "s", s->drive.record.udc);
-    else
+    else if (s->drive.record.gadget)
         log_info("slot %u: /dev/nbd%u is %s USB drive on %s", n, result->device,
                  job == KEEPER_ADOPT ? "another platterd's now, and still a" : "a",
                  s->drive.record.udc);
+    else
+        log_info("slot %u: /dev/nbd%u is %s", n, result->device,
+                 job == KEEPER_ADOPT ? "another platterd's now, and still there" : "there");
 }
 
 static void worker_over(struct helper *h, unsigned n, struct worker *w, enum keeper_job job,

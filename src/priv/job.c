@@ -3,6 +3,10 @@
  * What a worker process does: builds a slot's drive or USB device, gives a drive a new socket,
  * reloads it, takes it away, or cuts its line. Each deed begins by looking at what stands, so it
  * may follow upon any half of another.
+ *
+ * A drive without a gadget is the nbd device alone. Nobody but us ends it: it is not sealed, for
+ * programs open and close it as they like. The record says which of the two it was, since the
+ * configuration may have changed, and a gadget of the slot's name may be another helper's.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +44,8 @@ static int connect_one(struct ops_gadget *o, const struct worker_job *job, int f
     int r;
 
     /* First the record, then the deed: a helper that dies in between leaves no orphan. */
-    o->record = (struct record){.nbd = (int)index, .pid = getpid()};
+    o->record.nbd = (int)index;
+    o->record.pid = getpid();
     r = ops_gadget_record(o);
     return r < 0 ? r : nbd_dev_connect(&how);
 }
@@ -62,8 +67,8 @@ static int connect_device(struct ops_gadget *o, const struct worker_job *job, in
     }
     if (r == -EBUSY && !any)
         snprintf(result->reason, sizeof result->reason,
-                 "%s is in use by another program: disconnect it (nbd-client -d /dev/%s), or let "
-                 "the slot say nbd = auto.",
+                 "%s is in use by another program: disconnect it (nbd-client -d /dev/%s) and end "
+                 "what has it open, or let the slot say nbd = auto.",
                  wanted, wanted);
     else if (r < 0)
         snprintf(result->reason, sizeof result->reason, "Cannot connect /dev/nbd%u: %s.", index,
@@ -71,12 +76,18 @@ static int connect_device(struct ops_gadget *o, const struct worker_job *job, in
     return r;
 }
 
-static void name_controller(struct plan_wanted *wanted, const struct worker_job *job)
+/* What the configuration says of a USB device: where it is plugged in, and what it is called. */
+static void introduce(struct plan_wanted *wanted, const struct worker_job *job)
 {
-    const char *udc = slot_config(job)->udc;
+    const struct config_slot *config = slot_config(job);
 
-    if (strcmp(udc, "auto") != 0)
-        snprintf(wanted->udc, sizeof wanted->udc, "%s", udc);
+    if (strcmp(config->udc, "auto") != 0)
+        snprintf(wanted->udc, sizeof wanted->udc, "%s", config->udc);
+    wanted->vendor_id = config->usb_id.vendor;
+    wanted->product_id = config->usb_id.product;
+    snprintf(wanted->vendor, sizeof wanted->vendor, "%s", config->vendor);
+    snprintf(wanted->product, sizeof wanted->product, "%s", config->product);
+    snprintf(wanted->serial, sizeof wanted->serial, "%s", config->serial);
 }
 
 static int present(struct ops_gadget *o, const struct worker_job *job, struct keeper_result *result)
@@ -88,10 +99,12 @@ static int present(struct ops_gadget *o, const struct worker_job *job, struct ke
     cleanup_fd int held = -1;
 
     snprintf(wanted.device, sizeof wanted.device, "/dev/nbd%d", o->record.nbd);
-    name_controller(&wanted, job);
-    /* Before the gadget opens it, for the readahead counts only for files opened later; and after
+    introduce(&wanted, job);
+    /* Before anybody opens it, for the readahead counts only for files opened later; and after
      * connecting, which sets the timer to 30 s. */
     nbd_dev_tune((unsigned)o->record.nbd, job->restart_grace > 0);
+    if (!slot_config(job)->gadget)
+        return 0;
     /*
      * The first open of a device reads from it; done here, it is not done under the gadget's locks.
      * Held until the gadget has it open too: sealed, the device goes when nobody has it open.
@@ -107,6 +120,24 @@ static int present(struct ops_gadget *o, const struct worker_job *job, struct ke
     return gadget_up(&ops_gadget, o, &wanted, result->reason, sizeof result->reason);
 }
 
+/* A device that stands alone. What programs wrote to it goes out first, where it still can. */
+static int disconnect_alone(const struct ops_gadget *o, bool link_alive,
+                            struct keeper_result *result)
+{
+    int device = ops_gadget_device(o);
+    int r;
+
+    if (device < 0)
+        return 0;
+    if (link_alive)
+        nbd_dev_forget((unsigned)device);
+    r = nbd_dev_disconnect((unsigned)device);
+    if (r < 0)
+        snprintf(result->reason, sizeof result->reason, "Cannot disconnect /dev/nbd%d: %s.", device,
+                 strerror(-r));
+    return r;
+}
+
 /* Leaves nothing of the slot's drive: not in the kernel, not in its device's settings, no record.
  */
 static int clear(struct ops_gadget *o, const struct worker_job *job, bool link_alive,
@@ -114,19 +145,26 @@ static int clear(struct ops_gadget *o, const struct worker_job *job, bool link_a
 {
     int r = 0;
 
-    if (o->recorded)
+    if (o->recorded && o->record.gadget)
         r = gadget_down(&ops_gadget, o, job->slot, link_alive, result->reason,
                         sizeof result->reason);
+    else if (o->recorded)
+        r = disconnect_alone(o, link_alive, result);
+    /* The gadget closes it in a moment; a program, when it likes. */
+    if (r == 0 && o->record.nbd >= 0 && o->record.gadget)
+        nbd_dev_await_close((unsigned)o->record.nbd, o->mark, o->record.pid);
     if (r == 0 && o->record.nbd >= 0)
         nbd_dev_untune((unsigned)o->record.nbd, o->mark, o->record.pid);
     if (r == 0)
         r = record_remove(o->state_dir, o->slot);
-    if (r == 0)
+    if (r == 0) {
         o->recorded = false;
+        o->record = (struct record){.nbd = -1};
+    }
     return r;
 }
 
-/* Begins from nothing, and makes the slot this helper's own. */
+/* Begins from nothing, and makes the gadget's name this helper's own. */
 static int make_room(struct ops_gadget *o, const struct worker_job *job,
                      struct keeper_result *result)
 {
@@ -151,15 +189,16 @@ static bool is_exported_by(const struct worker_job *job, const char *name,
 static int job_attach(struct ops_gadget *o, const struct worker_job *job, int fd,
                       struct keeper_result *result)
 {
+    bool gadget = slot_config(job)->gadget;
     int r;
 
     if (!is_exported_by(job, "kernel", result))
         return -EINVAL;
     r = nbd_dev_load(result->reason, sizeof result->reason);
-    if (r == 0)
+    if (r == 0 && gadget)
         r = ops_gadget_load("usb_f_mass_storage", result->reason, sizeof result->reason);
     if (r == 0)
-        r = make_room(o, job, result);
+        r = gadget ? make_room(o, job, result) : clear(o, job, false, result);
     if (r == 0)
         r = connect_device(o, job, fd, result);
     if (r == 0)
@@ -183,15 +222,11 @@ static unsigned drives_of(const struct worker_job *job)
 static int usb_build(struct ops_gadget *o, const struct worker_job *job, unsigned functions,
                      struct keeper_result *result)
 {
-    const struct config_slot *config = slot_config(job);
     struct plan_wanted wanted = {
         .slot = job->slot, .carrier = PLAN_FUNCTIONFS, .functions = functions};
     int r = make_room(o, job, result);
 
-    name_controller(&wanted, job);
-    snprintf(wanted.vendor, sizeof wanted.vendor, "%s", config->vendor);
-    snprintf(wanted.product, sizeof wanted.product, "%s", config->product);
-    snprintf(wanted.serial, sizeof wanted.serial, "%s", config->serial);
+    introduce(&wanted, job);
     if (r == 0)
         r = gadget_up(&ops_gadget, o, &wanted, result->reason, sizeof result->reason);
     if (r == 0) {
@@ -268,7 +303,7 @@ static int job_reload(struct ops_gadget *o, const struct worker_job *job,
     if (device < 0)
         return -ENODEV;
     r = nbd_dev_forget((unsigned)device);
-    if (r == 0)
+    if (r == 0 && o->record.gadget)
         r = ops_gadget_reopen(o, (unsigned)device);
     /* A tray that is locked stays as it is; of one that was opened platterd hears on its socket. */
     if (r == -EBUSY || r == -ENOMEDIUM)

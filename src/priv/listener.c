@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -18,7 +19,8 @@
 #include "base/log.h"
 #include "priv/packet.h"
 
-#define BACKLOG 8
+#define BACKLOG      8
+#define INHERITED_FD 3 /* sd_listen_fds(3) */
 
 /* Takes a dead socket out of the way, and nothing else: neither a file nor what somebody serves. */
 static int make_room(const struct sockaddr_un *at)
@@ -38,13 +40,40 @@ static int make_room(const struct sockaddr_un *at)
     return unlink(at->sun_path) < 0 ? -errno : 0;
 }
 
+/* The socket that whoever started this process listens on for it; -ENOENT when there is none. */
+static int inherited(void)
+{
+    const char *pid = getenv("LISTEN_PID");
+    const char *count = getenv("LISTEN_FDS");
+    int type = 0, listens = 0;
+    socklen_t length = sizeof type;
+
+    if (!pid || !count || strcmp(count, "1") != 0 || strtol(pid, NULL, 10) != (long)getpid())
+        return -ENOENT;
+    unsetenv("LISTEN_PID");
+    unsetenv("LISTEN_FDS");
+    if (getsockopt(INHERITED_FD, SOL_SOCKET, SO_TYPE, &type, &length) < 0 ||
+        getsockopt(INHERITED_FD, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) < 0)
+        return -errno;
+    if (type != SOCK_SEQPACKET || !listens)
+        return -EPROTOTYPE;
+    if (fcntl(INHERITED_FD, F_SETFD, FD_CLOEXEC) < 0 ||
+        fcntl(INHERITED_FD, F_SETFL, O_NONBLOCK) < 0)
+        return -errno;
+    return INHERITED_FD;
+}
+
 int listener_open(const char *path, uid_t user)
 {
     struct sockaddr_un at = {.sun_family = AF_UNIX};
-    cleanup_fd int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int given = inherited();
+    cleanup_fd int fd = -1;
     mode_t mask;
     int r;
 
+    if (given != -ENOENT)
+        return given;
+    fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
     if (strlen(path) >= sizeof at.sun_path)

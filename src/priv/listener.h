@@ -7,8 +7,12 @@
 
 #include "proto/privmsg.h"
 
-/* A listening SEQPACKET socket at `path`, in the place of any dead one; `user` may connect. The
- * descriptor; -EADDRINUSE when somebody serves there, -EEXIST when it is no socket; or -errno. */
+/*
+ * A listening SEQPACKET socket at `path`, in the place of any dead one; `user` may connect. Where
+ * whoever started this process hands one over (sd_listen_fds(3): one, with LISTEN_FDS), it is that
+ * one, and `path` is not looked at. The descriptor; -EADDRINUSE when somebody serves there, -EEXIST
+ * when it is no socket; -EPROTOTYPE when what was handed over is none to listen on; or -errno.
+ */
 int listener_open(const char *path, uid_t user);
 
 /*

@@ -17,7 +17,6 @@
 #include "base/cleanup.h"
 #include "base/sysfile.h"
 #include "priv/module.h"
-#include "priv/ops-nbd.h"
 #include "priv/ops-usb.h"
 
 #define GADGETS OPS_GADGET_CONFIGFS "/usb_gadget"
@@ -170,7 +169,8 @@ const struct gadget_ops ops_gadget = {
 void ops_gadget_init(struct ops_gadget *o, const char *state_dir, unsigned slot)
 {
     *o = (struct ops_gadget){.state_dir = state_dir, .slot = slot};
-    plan_name(slot, o->mark);
+    plan_name(slot, o->name);
+    snprintf(o->mark, sizeof o->mark, "%s@%s", o->name, state_dir);
     o->recorded = record_read(state_dir, slot, &o->record) != -ENOENT;
 }
 
@@ -183,7 +183,7 @@ int ops_gadget_record(struct ops_gadget *o)
 }
 
 /*
- * Names in the kernel are the same for every helper of this machine, locks and records are each
+ * Gadgets' names are the same for every helper of this machine, locks and records are each
  * state directory's own: what stands without a record is another helper's, whose drive may be in
  * use. Two helpers that look in the same moment are kept apart by the lock. It is not on the
  * directory that both build in, for that can be opened, and so locked for ever, by anybody.
@@ -195,16 +195,16 @@ int ops_gadget_claim(struct ops_gadget *o, char *reason, size_t room)
 
     if (lock < 0 || flock(lock, LOCK_EX) < 0)
         return -errno;
-    if (exists(o, o->mark) == 0) {
+    if (exists(o, o->name) == 0) {
         snprintf(reason, room,
                  "The USB gadget %s is not this helper's: stop the other platter-helper, or "
                  "remove " GADGETS "/%s.",
-                 o->mark, o->mark);
+                 o->name, o->name);
         return -EBUSY;
     }
-    o->record = (struct record){.nbd = -1, .pid = getpid()};
+    o->record = (struct record){.nbd = -1, .pid = getpid(), .gadget = true};
     r = ops_gadget_record(o);
-    return r < 0 ? r : make_dir(o, o->mark);
+    return r < 0 ? r : make_dir(o, o->name);
 }
 
 static const char *lun_path(const struct ops_gadget *o, const char *attribute, char out[PATH_ROOM])
@@ -221,7 +221,8 @@ bool ops_gadget_is_ejected(const struct ops_gadget *o)
     char path[PATH_ROOM];
     char file[PLAN_TEXT_MAX];
 
-    return sysfile_read(lun_path(o, "file", path), file, sizeof file) == 0 && file[0] == '\0';
+    return o->record.gadget && sysfile_read(lun_path(o, "file", path), file, sizeof file) == 0 &&
+           file[0] == '\0';
 }
 
 /*
@@ -281,8 +282,10 @@ bool ops_gadget_stands(const struct ops_gadget *o, bool nbd, char *reason, size_
                  o->slot);
         return false;
     }
+    if (!o->record.gadget)
+        return true;
     snprintf(path, sizeof path, OPS_GADGET_UDC "/%.128s/function", o->record.udc);
-    if (sysfile_read(path, gadget, sizeof gadget) < 0 || strcmp(gadget, o->mark) != 0) {
+    if (sysfile_read(path, gadget, sizeof gadget) < 0 || strcmp(gadget, o->name) != 0) {
         snprintf(reason, room, "The USB gadget of slot %u was removed by another program.",
                  o->slot);
         return false;

@@ -10,17 +10,19 @@
 #include <stddef.h>
 
 #include "gadget/gadget.h"
+#include "priv/ops-nbd.h"
 #include "priv/record.h"
 #include "proto/privmsg.h"
 
 #define OPS_GADGET_CONFIGFS "/sys/kernel/config"
 #define OPS_GADGET_UDC      "/sys/class/udc"
 
-/* The `arg` of ops_gadget. */
+/* The `arg` of ops_gadget; for a slot without a gadget as well, which has the device alone. */
 struct ops_gadget {
     const char *state_dir;
     unsigned slot;
-    char mark[PLAN_TEXT_MAX];
+    char name[PLAN_TEXT_MAX];    /* the gadget's */
+    char mark[NBD_DEV_MARK_MAX]; /* the nbd device's: no other helper's is like it */
     /* Whether there is a record at all. Without one, what goes by the slot's name is not ours. */
     bool recorded;
     struct record record; /* as it stands on disk */
@@ -46,7 +48,7 @@ int ops_gadget_load(const char *function, char *reason, size_t room);
  */
 int ops_gadget_claim(struct ops_gadget *o, char *reason, size_t room);
 
-/* Whether the drive stands with no medium in it: the machine has ejected it. May block. */
+/* Whether the gadget stands with no medium in it: the machine has ejected it. May block. */
 bool ops_gadget_is_ejected(const struct ops_gadget *o);
 
 /*

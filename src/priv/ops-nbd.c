@@ -38,7 +38,7 @@
 #define RECONNECT_TRIES 200
 #define RECONNECT_PAUSE 10
 /* As often a device is looked at that is about to be let go. */
-#define UNTUNE_TRIES 200
+#define CLOSE_TRIES 200
 
 struct call {
     struct nl_sock *socket;
@@ -260,7 +260,7 @@ static bool read_attribute(unsigned index, const char *attribute, char *out, siz
 
 bool nbd_dev_is_ours(unsigned index, const char *mark, pid_t pid)
 {
-    char text[96];
+    char text[NBD_DEV_MARK_MAX];
 
     /* "pid" is there exactly while the device is connected. */
     if (!read_attribute(index, "pid", text, sizeof text))
@@ -315,14 +315,17 @@ void nbd_dev_tune(unsigned index, bool outlives)
         set_attribute(index, settings[i].attribute, settings[i].ours);
 }
 
+void nbd_dev_await_close(unsigned index, const char *mark, pid_t pid)
+{
+    for (int i = 0; i < CLOSE_TRIES && nbd_dev_is_ours(index, mark, pid); i++)
+        usleep(RECONNECT_PAUSE * 1000);
+}
+
 void nbd_dev_untune(unsigned index, const char *mark, pid_t pid)
 {
     char text[32];
 
-    /* Its last opener closes it a moment after the gadget has gone. */
-    for (int i = 0; i < UNTUNE_TRIES && nbd_dev_is_ours(index, mark, pid); i++)
-        usleep(RECONNECT_PAUSE * 1000);
-    if (read_attribute(index, "pid", text, sizeof text))
+    if (read_attribute(index, "pid", text, sizeof text) && !nbd_dev_is_ours(index, mark, pid))
         return;
     for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
         set_attribute(index, settings[i].attribute, settings[i].kernels);

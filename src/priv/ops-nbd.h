@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define NBD_DEV_MARK_MAX 192 /* the end of a mark included */
+
 struct nbd_dev_connect {
     unsigned index;
     const char *mark; /* kept by the kernel with the device, so that it can be known again */
@@ -60,7 +62,12 @@ int nbd_dev_find(const char *mark);
  */
 void nbd_dev_tune(unsigned index, bool outlives);
 /*
- * The kernel's own settings again, for whoever has the device next, once we have it no more;
+ * A device that was disconnected is free when nobody has it open any more: waits for that, but for
+ * two seconds at most.
+ */
+void nbd_dev_await_close(unsigned index, const char *mark, pid_t pid);
+/*
+ * The kernel's own settings again, for whoever has the device next, once it has been disconnected;
  * nothing if somebody else has it already.
  */
 void nbd_dev_untune(unsigned index, const char *mark, pid_t pid);

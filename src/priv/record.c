@@ -56,7 +56,8 @@ int record_write(const char *state_dir, unsigned slot, const struct record *reco
     file = fopen(fresh, "we");
     if (!file)
         return -errno;
-    if (fprintf(file, "nbd %d\npid %d\nudc %s\n", record->nbd, (int)record->pid, record->udc) < 0)
+    if (fprintf(file, "nbd %d\npid %d\ngadget %d\nudc %s\n", record->nbd, (int)record->pid,
+                record->gadget, record->udc) < 0)
         r = -EIO;
     if (fclose(file) != 0 && r == 0)
         r = -errno;
@@ -70,19 +71,21 @@ int record_read(const char *state_dir, unsigned slot, struct record *out)
     char path[PATH_ROOM];
     char line[128];
     cleanup_file FILE *file = NULL;
-    int pid;
+    int pid, gadget;
 
-    *out = (struct record){.nbd = -1};
+    *out = (struct record){.nbd = -1, .gadget = true};
     snprintf(path, sizeof path, "%s/slot-%u.state", state_dir, slot);
     file = fopen(path, "re");
     if (!file)
         return -errno;
-    if (fscanf(file, "nbd %d\npid %d\n", &out->nbd, &pid) != 2 || out->nbd < -1 || pid < 0 ||
-        !fgets(line, sizeof line, file) || strncmp(line, "udc ", 4) != 0) {
-        *out = (struct record){.nbd = -1};
+    if (fscanf(file, "nbd %d\npid %d\ngadget %d\n", &out->nbd, &pid, &gadget) != 3 ||
+        out->nbd < -1 || pid < 0 || !fgets(line, sizeof line, file) ||
+        strncmp(line, "udc ", 4) != 0) {
+        *out = (struct record){.nbd = -1, .gadget = true};
         return -EBADMSG;
     }
     out->pid = (pid_t)pid;
+    out->gadget = gadget != 0;
     line[strcspn(line, "\n")] = '\0';
     snprintf(out->udc, sizeof out->udc, "%.*s", (int)sizeof out->udc - 1, line + 4);
     return 0;

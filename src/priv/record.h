@@ -9,11 +9,13 @@
 #ifndef PLATTER_PRIV_RECORD_H
 #define PLATTER_PRIV_RECORD_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct record {
     int nbd;      /* the number of the nbd device that is ours or was about to be; -1 for none */
     pid_t pid;    /* the process that connected it */
+    bool gadget;  /* the gadget of the slot's name is ours too, or was about to be */
     char udc[96]; /* the controller that carries the gadget; "" for none yet */
 };
 
@@ -29,7 +31,10 @@ int record_lock(const char *state_dir, unsigned slot);
 
 /* 0 or -errno. */
 int record_write(const char *state_dir, unsigned slot, const struct record *record);
-/* 0, -ENOENT when there is none, -EBADMSG when it makes no sense; `out` is then empty. */
+/*
+ * 0, -ENOENT when there is none, -EBADMSG when it makes no sense; `out` is then empty, but for a
+ * gadget that may be there.
+ */
 int record_read(const char *state_dir, unsigned slot, struct record *out);
 int record_remove(const char *state_dir, unsigned slot);
 

@@ -189,6 +189,14 @@ static void on_source_lost(void *owner, enum stream_close why, bool orderly, con
     note_loss(slot_of(owner), why, orderly, reason);
 }
 
+void slot_cut(struct slot *slot, const char *reason)
+{
+    if (slot->state == SESSION_IDLE)
+        return;
+    slot_blame(slot, STREAM_CLOSE_SHUTDOWN, reason);
+    note_loss(slot, STREAM_CLOSE_SHUTDOWN, true, "it was cut off");
+}
+
 static void fail_far_end(struct slot *slot, const char *phrase, const char *goodbye)
 {
     say_goodbye(slot, STREAM_CLOSE_FAILED, goodbye);
@@ -256,7 +264,8 @@ static void learn_medium(struct slot *slot)
     char reason[sizeof slot->reason];
 
     medium->size = slot->far.info.size;
-    medium->read_only = slot->far.info.read_only || medium->kind == MEDIUM_CD;
+    medium->read_only =
+        slot->far.info.read_only || slot->config.read_only || medium->kind == MEDIUM_CD;
     if (slot->export->ops->check(slot->export, medium, reason, sizeof reason) < 0) {
         slot_blame(slot, STREAM_CLOSE_REFUSED, reason);
         slot_post(slot, SESSION_MEDIUM_REFUSED);

@@ -65,6 +65,8 @@ struct slot {
 
     void (*stepped)(void *arg, unsigned number);
     void *stepped_arg;
+    void (*cut)(void *arg);
+    void *cut_arg;
 };
 
 /* An event for the loop's next turn. */

@@ -95,10 +95,8 @@ static void on_export_stopped(void *owner, int error, const char *reason)
 
     slot->export_runs = false;
     slot->export_started = false;
-    if (error) {
-        log_error("slot %u: %s", slot->config.number, reason);
+    if (error)
         slot_blame(slot, STREAM_CLOSE_FAILED, reason);
-    }
     slot_post(slot, SESSION_EXPORT_STOPPED);
 }
 
@@ -182,8 +180,11 @@ static void release(struct slot *slot)
     loop_timer_stop(slot->heartbeat);
     loop_timer_stop(slot->alarm);
     slot->event_count = 0;
-    log_info("slot %u: the session has ended: %s", slot->config.number,
-             log_quote(slot->reason, quoted, sizeof quoted));
+    log_quote(slot->reason, quoted, sizeof quoted);
+    if (slot->cause == STREAM_CLOSE_FAILED)
+        log_error("slot %u: the session has ended: %s", slot->config.number, quoted);
+    else
+        log_info("slot %u: the session has ended: %s", slot->config.number, quoted);
 }
 
 static void tell_link(struct slot *slot, enum export_link link)
@@ -386,6 +387,8 @@ static void handle(struct slot *slot, enum session_event event)
     }
     slot->state = step.next;
     run_actions(slot, step.actions);
+    if (ends && (step.actions & SESSION_DO_FAIL_REQUESTS) && slot->cut)
+        slot->cut(slot->cut_arg);
     if (slot->stepped)
         slot->stepped(slot->stepped_arg, slot->config.number);
 }
@@ -427,7 +430,7 @@ static void clock_rings(void *arg)
 
 /* ---- what the programs ask for ---- */
 
-int slot_new(const struct slot_config *config, struct slot **out)
+static int make_export(const struct slot_config *config, struct export **out)
 {
     const struct export_ops *ops = export_find(config->export_name);
     struct export_config export_config = {
@@ -435,19 +438,22 @@ int slot_new(const struct slot_config *config, struct slot **out)
         .slot = config->number,
         .socket_path = config->socket_path,
         .priv = config->priv,
+        .device_only = config->device_only,
         .usb_device = config->usb_device,
         .usb_drive = config->usb_drive,
     };
-    struct slot *slot;
+
+    return ops ? ops->new (&export_config, out) : -EINVAL;
+}
+
+int slot_new(const struct slot_config *config, struct slot **out)
+{
+    struct slot *slot = calloc(1, sizeof *slot);
     int r;
 
-    if (!ops)
-        return -EINVAL;
-    slot = calloc(1, sizeof *slot);
     if (!slot)
         return -ENOMEM;
     slot->config = *config;
-    slot->grace = config->grace < ops->grace_max ? config->grace : ops->grace_max;
     slot->record = -1;
     r = loop_later_new(config->loop, handle_events, slot, &slot->later);
     if (r == 0)
@@ -456,12 +462,16 @@ int slot_new(const struct slot_config *config, struct slot **out)
         r = loop_timer_new(config->loop, alarm_rings, slot, &slot->alarm);
     if (r == 0)
         r = loop_timer_new(config->loop, clock_rings, slot, &slot->clock);
-    if (r == 0)
-        r = ops->new (&export_config, &slot->export);
+    if (r == 0 && !config->take_export)
+        r = make_export(config, &slot->export);
     if (r < 0) {
         slot_free(slot);
         return r;
     }
+    if (config->take_export)
+        slot->export = config->take_export;
+    slot->grace =
+        config->grace < slot->export->ops->grace_max ? config->grace : slot->export->ops->grace_max;
     export_own(slot->export, &export_events, slot);
     *out = slot;
     return 0;
@@ -574,4 +584,10 @@ void slot_watch(struct slot *slot, void (*stepped)(void *arg, unsigned number), 
 {
     slot->stepped = stepped;
     slot->stepped_arg = arg;
+}
+
+void slot_watch_cut(struct slot *slot, void (*cut)(void *arg), void *arg)
+{
+    slot->cut = cut;
+    slot->cut_arg = arg;
 }

@@ -15,6 +15,7 @@
 #include "base/stream.h"
 #include "block/engine.h"
 
+struct export;
 struct loop;
 struct priv;
 struct slot;
@@ -28,8 +29,12 @@ struct slot_config {
     const char *export_name;       /* "usb", "kernel" or "unix" */
     const char *socket_path;       /* unix */
     struct priv *priv;             /* kernel; may be NULL */
+    bool device_only;              /* kernel: an nbd device without a USB drive on it */
     struct usb_device *usb_device; /* usb */
     unsigned usb_drive;            /* usb: which of its drives */
+    struct export *take_export;    /* the export to use, taken over when slot_new() succeeds; NULL:
+                                      one is made, of the keys above */
+    bool read_only;                /* the machine may not write, even where the far end lets it */
     size_t cache_max;              /* bytes of the image held in memory at most */
     unsigned grace;         /* seconds the machine's requests wait for a lost far end; cut to what
                                the export can bear */
@@ -94,6 +99,11 @@ void slot_open(struct slot *slot, struct stream *stream, const struct slot_offer
  * locked in is taken from it all the same: whoever would rather not asks slot_is_locked() first.
  */
 void slot_end(struct slot *slot, enum stream_close why, const char *reason);
+/*
+ * The far end is gone for good, as the caller knows better than its line does: ends the session
+ * without waiting for anything that would have to be read. `reason`: one sentence.
+ */
+void slot_cut(struct slot *slot, const char *reason);
 bool slot_is_idle(const struct slot *slot);
 /* Whether the machine has locked the medium in: it has mounted it, say. */
 bool slot_is_locked(const struct slot *slot);
@@ -104,6 +114,9 @@ void slot_request_eject(struct slot *slot);
  * tell something else than before. Not to free the slot in. One watcher.
  */
 void slot_watch(struct slot *slot, void (*stepped)(void *arg, unsigned number), void *arg);
+/* Called when a session is ending whose far end is gone, perhaps more than once: from here on
+ * nothing can be read or written any more, and only the teardown is left. One watcher. */
+void slot_watch_cut(struct slot *slot, void (*cut)(void *arg), void *arg);
 
 void slot_get_status(const struct slot *slot, struct slot_status *out);
 

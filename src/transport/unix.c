@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Bytes over a stream socket, on the loop.
+ * Bytes over a stream socket, or over two descriptors (a program's stdin and stdout), on the loop.
  *
  * Outs wait in `queue` for the loop's next turn, so that all that is sent in one turn (the parts of
  * a reply, the replies to many requests) leaves by one call; what the socket does not take then
  * waits until it takes more. All connections of a program read into one buffer, since they run on
  * one thread and the bytes are gone when `data` returns.
  *
- * Who owns what: the outs are their sender's, lent from send to done. The socket closes when the
- * stream is freed, or once a goodbye has gone out, or when it fails.
+ * Who owns what: the outs are their sender's, lent from send to done. The descriptors close when
+ * the stream is freed, or once a goodbye has gone out, or when it fails.
  *
  * What always holds: `first_sent` bytes of the queue's first out have gone, and fewer than it has;
  * while the queue is not empty, `soon` is set or the loop watches for room; no event is told once
@@ -33,16 +33,19 @@
 
 struct unix_stream {
     struct stream stream;
-    int fd; /* -1: closed */
+    int in;  /* -1: closed */
+    int out; /* the same descriptor, if it is a socket's */
     struct loop_fd *watch;
-    struct loop_later *soon;  /* sends what is queued */
-    struct loop_later *later; /* tells of a failure that was met while sending */
-    struct list queue;        /* of outs */
+    struct loop_fd *watch_out; /* NULL: there is only the one */
+    struct loop_later *soon;   /* sends what is queued */
+    struct loop_later *later;  /* tells of a failure that was met while sending */
+    struct list queue;         /* of outs */
     size_t first_sent;
     bool want_data;
-    bool quiet;   /* no event any more: closed by its owner, or `closed` was told */
-    bool closing; /* goodbye as soon as the queue is empty */
-    int error;    /* of a write, to be told */
+    bool quiet;            /* no event any more: closed by its owner, or `closed` was told */
+    bool closing;          /* goodbye as soon as the queue is empty */
+    bool ends_with_reader; /* that nobody reads any more is an end, not a failure */
+    int error;             /* of a write, to be told */
     unsigned held;
     bool freed;
 };
@@ -65,26 +68,34 @@ static void let_go(struct unix_stream *u)
         free(u);
 }
 
-static void close_socket(struct unix_stream *u)
+static bool is_socket(const struct unix_stream *u)
+{
+    return u->in == u->out;
+}
+
+static void close_both(struct unix_stream *u)
 {
     loop_fd_free(u->watch);
-    u->watch = NULL;
-    if (u->fd >= 0)
-        close(u->fd);
-    u->fd = -1;
+    loop_fd_free(u->watch_out);
+    u->watch = u->watch_out = NULL;
+    if (u->out >= 0 && !is_socket(u))
+        close(u->out);
+    if (u->in >= 0)
+        close(u->in);
+    u->in = u->out = -1;
 }
 
 static void watch(struct unix_stream *u)
 {
-    unsigned events = 0;
+    unsigned reads = u->want_data && !u->quiet ? LOOP_READ : 0;
+    unsigned writes = list_is_empty(&u->queue) ? 0 : LOOP_WRITE;
 
     if (!u->watch)
         return;
-    if (u->want_data && !u->quiet)
-        events |= LOOP_READ;
-    if (!list_is_empty(&u->queue))
-        events |= LOOP_WRITE;
-    loop_fd_set(u->watch, events);
+    loop_fd_set(u->watch, u->watch_out ? reads : reads | writes);
+    /* With nothing to write it would not be noticed that nobody reads any more. */
+    if (u->watch_out)
+        loop_fd_set(u->watch_out, writes | (u->quiet ? 0 : LOOP_HANGUP));
 }
 
 static void cancel_queue(struct unix_stream *u, int error)
@@ -129,10 +140,17 @@ static void note_written(struct unix_stream *u, size_t written)
     }
 }
 
-/* Writes until the queue is empty or the socket full. 0 or -errno. */
+static ssize_t put(struct unix_stream *u, const struct msghdr *message)
+{
+    if (is_socket(u))
+        return sendmsg(u->out, message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return writev(u->out, message->msg_iov, (int)message->msg_iovlen);
+}
+
+/* Writes until the queue is empty or there is no more room. 0 or -errno. */
 static int write_queue(struct unix_stream *u)
 {
-    while (u->fd >= 0 && !list_is_empty(&u->queue)) {
+    while (u->out >= 0 && !list_is_empty(&u->queue)) {
         struct iovec iov[IOV_MAX_AT_ONCE];
         struct msghdr message = {.msg_iov = iov};
         size_t skip = u->first_sent;
@@ -145,7 +163,7 @@ static int write_queue(struct unix_stream *u)
                                               list_entry(it, struct stream_out, link), skip);
             skip = 0;
         }
-        written = sendmsg(u->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        written = put(u, &message);
         if (written < 0 && errno == EINTR)
             continue;
         if (written < 0)
@@ -155,11 +173,11 @@ static int write_queue(struct unix_stream *u)
     return 0;
 }
 
-/* The socket is of no more use; whoever cares is told on the loop's next turn. */
+/* It is of no more use; whoever cares is told on the loop's next turn. */
 static void fail(struct unix_stream *u, int error)
 {
     u->error = error;
-    close_socket(u);
+    close_both(u);
     cancel_queue(u, error);
     if (!u->quiet)
         loop_later_set(u->later);
@@ -172,7 +190,7 @@ static void flush(struct unix_stream *u)
     if (r < 0)
         fail(u, r);
     else if (u->closing && list_is_empty(&u->queue))
-        close_socket(u);
+        close_both(u);
     watch(u);
 }
 
@@ -190,7 +208,7 @@ static void tell_closed(struct unix_stream *u, bool orderly, const char *reason)
     if (u->quiet)
         return;
     u->quiet = true;
-    close_socket(u);
+    close_both(u);
     u->stream.events->closed(u->stream.owner, orderly, reason);
 }
 
@@ -199,14 +217,14 @@ static void tell_failed(void *arg)
     struct unix_stream *u = arg;
 
     hold(u);
-    tell_closed(u, false, strerror(-u->error));
+    tell_closed(u, u->ends_with_reader && u->error == -EPIPE, strerror(-u->error));
     let_go(u);
 }
 
 /* True if there may be more. */
 static bool read_some(struct unix_stream *u)
 {
-    ssize_t got = recv(u->fd, read_buffer, sizeof read_buffer, MSG_DONTWAIT);
+    ssize_t got = read(u->in, read_buffer, sizeof read_buffer);
 
     if (got > 0)
         u->stream.events->data(u->stream.owner, read_buffer, (size_t)got);
@@ -214,7 +232,20 @@ static bool read_some(struct unix_stream *u)
         tell_closed(u, true, "the far end closed the connection");
     else if (errno != EAGAIN && errno != EINTR)
         tell_closed(u, false, strerror(errno));
-    return got > 0 && u->fd >= 0 && u->want_data && !u->quiet;
+    return got > 0 && u->in >= 0 && u->want_data && !u->quiet;
+}
+
+/* The end that is written to: for room, or because nobody reads the other end any more. */
+static void out_ready(void *arg, unsigned events)
+{
+    struct unix_stream *u = arg;
+
+    hold(u);
+    if ((events & LOOP_READ) && list_is_empty(&u->queue) && u->out >= 0)
+        fail(u, -EPIPE);
+    else
+        flush(u);
+    let_go(u);
 }
 
 static void ready(void *arg, unsigned events)
@@ -224,7 +255,7 @@ static void ready(void *arg, unsigned events)
     hold(u);
     if (events & LOOP_WRITE)
         flush(u);
-    if ((events & LOOP_READ) && u->fd >= 0 && u->want_data && !u->quiet) {
+    if ((events & LOOP_READ) && u->in >= 0 && u->want_data && !u->quiet) {
         /* Both may mean an error, after which the loop does not call again: read to the end. */
         unsigned rounds = events & LOOP_WRITE ? ROUNDS_MAX : 1;
 
@@ -240,7 +271,7 @@ static void unix_send(struct stream *s, struct stream_out *out)
     bool idle = list_is_empty(&u->queue);
 
     hold(u);
-    if (u->fd < 0 || u->closing) {
+    if (u->in < 0 || u->closing) {
         out->done(out, u->error ? u->error : -ECANCELED);
     } else {
         list_append(&u->queue, &out->link);
@@ -276,7 +307,7 @@ static void unix_free(struct stream *s)
 
     hold(u);
     u->quiet = true;
-    close_socket(u);
+    close_both(u);
     cancel_queue(u, -ECANCELED);
     loop_later_free(u->soon);
     loop_later_free(u->later);
@@ -291,31 +322,67 @@ static const struct stream_ops unix_ops = {
     .free = unix_free,
 };
 
-int stream_unix_new(struct loop *loop, int take_fd, struct stream **out)
+static int stop_blocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+/* Takes both over, also when it fails; they may be one. */
+static int stream_new(struct loop *loop, int in, int out, struct unix_stream **made)
 {
     struct unix_stream *u = calloc(1, sizeof *u);
-    int flags = fcntl(take_fd, F_GETFL);
     int r = -ENOMEM;
 
     if (!u) {
-        close(take_fd);
+        if (out != in)
+            close(out);
+        close(in);
         return r;
     }
     u->stream.ops = &unix_ops;
-    u->fd = take_fd;
+    u->in = in;
+    u->out = out;
     u->want_data = true;
     list_init(&u->queue);
-    r = flags < 0 || fcntl(take_fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+    r = stop_blocking(in);
+    if (r == 0)
+        r = stop_blocking(out);
     if (r == 0)
         r = loop_later_new(loop, send_queued, u, &u->soon);
     if (r == 0)
         r = loop_later_new(loop, tell_failed, u, &u->later);
     if (r == 0)
-        r = loop_fd_new(loop, take_fd, LOOP_READ, ready, u, &u->watch);
+        r = loop_fd_new(loop, in, LOOP_READ, ready, u, &u->watch);
+    if (r == 0 && out != in)
+        r = loop_fd_new(loop, out, LOOP_HANGUP, out_ready, u, &u->watch_out);
     if (r < 0) {
         unix_free(&u->stream);
         return r;
     }
+    *made = u;
+    return 0;
+}
+
+int stream_unix_new(struct loop *loop, int take_fd, struct stream **out)
+{
+    struct unix_stream *u;
+    int r = stream_new(loop, take_fd, take_fd, &u);
+
+    if (r == 0)
+        *out = &u->stream;
+    return r;
+}
+
+int stream_pipes_new(struct loop *loop, int take_in, int take_out, struct stream **out)
+{
+    struct unix_stream *u;
+    int r = stream_new(loop, take_in, take_out, &u);
+
+    if (r < 0)
+        return r;
+    u->ends_with_reader = true;
     *out = &u->stream;
     return 0;
 }

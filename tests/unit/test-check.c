@@ -86,6 +86,7 @@ static int set_up(void **state)
     m.config.slot_count = 1;
     snprintf(m.config.slots[0].name, sizeof m.config.slots[0].name, "Drive 1");
     snprintf(m.config.slots[0].export_name, sizeof m.config.slots[0].export_name, "kernel");
+    m.config.slots[0].gadget = true;
     snprintf(m.config.slots[0].udc, sizeof m.config.slots[0].udc, "auto");
     put(&m, "/lib/modules/" RELEASE "/modules.builtin",
         "kernel/drivers/usb/gadget/libcomposite.ko\n");
@@ -248,6 +249,47 @@ static void test_usb(void **state)
          "Platter; drives with export = usb can share one (usb_device)");
 }
 
+static void test_a_device_alone(void **state)
+{
+    struct machine *m = *state;
+
+    m->config.slots[0].gadget = false;
+    report(m);
+    SAYS(m, "ok  nbd (block devices, for export = kernel)");
+    SAYS_NOT(m, "libcomposite");
+    SAYS_NOT(m, "usb_f_mass_storage");
+    SAYS_NOT(m, "USB device controller");
+    SAYS(m, "no  slot 0, Drive 1: needs what is missing above");
+    assert_int_equal(m->status, 1);
+
+    start_helper(m);
+    report(m);
+    SAYS(m, "ok  slot 0, Drive 1: an nbd device, export kernel\n");
+    assert_int_equal(m->status, 0);
+
+    /* Beside a USB drive it needs no controller of its own. */
+    add_slot(m)->gadget = true;
+    snprintf(m->config.slots[0].udc, sizeof m->config.slots[0].udc, "none.usb");
+    put(m, "/sys/class/udc/a.usb/function", "");
+    report(m);
+    SAYS(m, "ok  usb_f_mass_storage");
+    SAYS(m, "ok  slot 0, Drive 1: an nbd device, export kernel\n");
+    SAYS(m, "ok  slot 1, Drive 1: a USB drive, export kernel\n");
+    assert_int_equal(m->status, 0);
+
+    /* And works where no USB drive can be made. */
+    put(m, "/lib/modules/" RELEASE "/modules.builtin", "");
+    report(m);
+    SAYS(m, "no  libcomposite");
+    SAYS(m, "ok  slot 0, Drive 1: an nbd device, export kernel\n");
+    SAYS(m, "no  slot 1, Drive 1: needs what is missing above");
+    put(m, "/lib/modules/" RELEASE "/modules.dep", "");
+    report(m);
+    SAYS(m, "no  nbd (block devices, for export = kernel)");
+    SAYS(m, "no  slot 0, Drive 1: needs what is missing above");
+    assert_int_equal(m->status, 1);
+}
+
 static void test_a_controller_by_name(void **state)
 {
     struct machine *m = *state;
@@ -304,11 +346,17 @@ static void test_dbus(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CHECK_TEST(test_drivers),       CHECK_TEST(test_all_is_well),
-        CHECK_TEST(test_no_controller), CHECK_TEST(test_busy_controllers),
-        CHECK_TEST(test_no_helper),     CHECK_TEST(test_unix_needs_no_kernel),
-        CHECK_TEST(test_addresses),     CHECK_TEST(test_dbus),
-        CHECK_TEST(test_usb),           CHECK_TEST(test_a_controller_by_name),
+        CHECK_TEST(test_drivers),
+        CHECK_TEST(test_all_is_well),
+        CHECK_TEST(test_no_controller),
+        CHECK_TEST(test_busy_controllers),
+        CHECK_TEST(test_no_helper),
+        CHECK_TEST(test_unix_needs_no_kernel),
+        CHECK_TEST(test_addresses),
+        CHECK_TEST(test_dbus),
+        CHECK_TEST(test_a_device_alone),
+        CHECK_TEST(test_usb),
+        CHECK_TEST(test_a_controller_by_name),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

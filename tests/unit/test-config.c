@@ -162,6 +162,38 @@ static void test_dbus(void **state)
     assert_string_equal(c.slots[0].dbus_socket, "/tmp/media");
 }
 
+static void test_kernel(void **state)
+{
+    struct config c;
+
+    (void)state;
+    must_parse("[slot 0]\nexport=kernel\n", &c);
+    assert_true(c.slots[0].gadget);
+    assert_true(config_is_usb_drive(&c.slots[0]));
+    assert_int_equal(c.slots[0].usb_id.vendor, 0x1d6b);
+    assert_int_equal(c.slots[0].usb_id.product, 0x0104);
+    assert_string_equal(c.slots[0].vendor, "Platter");
+    assert_string_equal(c.slots[0].product, "");
+    assert_string_equal(c.slots[0].serial, "504C415454455200");
+    /* What has no gadget around it has no controller and no serial number to share. */
+    must_parse("[slot 0]\nexport=kernel\nudc=a\nserial=S\nusb_id=0000:aBcD\n"
+               "[slot 1]\nexport=kernel\ngadget=no\nudc=a\nserial=S\n"
+               "[slot 2]\nexport=kernel\ngadget=yes\nudc=b\nvendor=Acme\nproduct=Tray\n"
+               "[slot 3]\nexport=usb\ngadget=no\nusb_id=FFFF:0000\n"
+               "[slot 4]\nexport=unix\ngadget=yes\n",
+               &c);
+    assert_int_equal(c.slots[0].usb_id.vendor, 0);
+    assert_int_equal(c.slots[0].usb_id.product, 0xabcd);
+    assert_false(config_is_usb_drive(&c.slots[1]));
+    assert_true(config_is_usb_drive(&c.slots[2]));
+    assert_string_equal(c.slots[2].vendor, "Acme");
+    assert_string_equal(c.slots[2].product, "Tray");
+    assert_true(config_is_usb_drive(&c.slots[3]));
+    assert_int_equal(c.slots[3].usb_id.vendor, 0xffff);
+    assert_int_equal(c.slots[3].usb_id.product, 0);
+    assert_false(config_is_usb_drive(&c.slots[4]));
+}
+
 /* What a slot that does not say its export gets, by what the kernel has. */
 static void test_auto(void **state)
 {
@@ -244,6 +276,23 @@ static const struct bad {
      "p.conf:4: ", "same USB device controller"},
     {USB "udc=a\n[slot 1]\nexport=kernel\nudc=a\n", "p.conf:4: ", "same USB device controller"},
     {USB "serial=A\n[slot 1]\nexport=usb\nserial=A\n", "p.conf:4: ", "same serial number as"},
+    {USB "serial=A\n[slot 1]\nexport=kernel\nserial=A\n", "p.conf:4: ", "same serial number as"},
+    {"[slot 0]\nexport=kernel\nserial=A\n[slot 1]\nexport=kernel\nserial=A\n",
+     "p.conf:4: ", "same serial number as [slot 0]"},
+    {"[slot 0]\nexport=kernel\ngadget=no\nnbd=nbd0\n[slot 1]\nexport=kernel\nnbd=nbd0\n",
+     "p.conf:5: ", "same nbd device as [slot 0]"},
+    {"[slot 0]\nexport=kernel\ngadget=none\n", "p.conf:3: ", "gadget is \"none\"; say yes or no"},
+    {USB "usb_id=1d6b0104\n",
+     "p.conf:3: ", "usb_id is \"1d6b0104\"; say vendor and product, four hexadecimal digits each"},
+    {USB "usb_id=1d6b:104\n", "p.conf:3: ", "usb_id is \"1d6b:104\""},
+    {USB "usb_id=1d6b:01040\n", "p.conf:3: ", "usb_id is"},
+    {USB "usb_id=1d6b:010g\n", "p.conf:3: ", "usb_id is"},
+    {USB "usb_id=0x1d:0104\n", "p.conf:3: ", "usb_id is"},
+    {USB "usb_id=1d6b:-104\n", "p.conf:3: ", "usb_id is"},
+    {USB "usb_id=1d6b-0104\n", "p.conf:3: ", "as 1d6b:0104."},
+    {USB "usb_device=u\ndrive=cd\n"
+         "[slot 1]\nexport=usb\nusb_device=u\ndrive=cd\nusb_id=1d6b:0105\n",
+     "p.conf:5: ", "but differ in usb_id; say the same in both"},
     {USB "usb_device=a b\n", "p.conf:3: ", "usb_device is \"a b\"; say a name of at most 31"},
     {USB "usb_device=" TEN TEN TEN TEN "\n", "p.conf:3: ", "at most 31 letters"},
     {USB "plugged=yes\n", "p.conf:3: ", "plugged is \"yes\"; say session or always"},
@@ -390,7 +439,7 @@ int main(void)
         cmocka_unit_test(test_bad),      cmocka_unit_test(test_nul_and_small_room),
         cmocka_unit_test(test_loopback), cmocka_unit_test(test_files),
         cmocka_unit_test(test_usb),      cmocka_unit_test(test_dbus),
-        cmocka_unit_test(test_auto),
+        cmocka_unit_test(test_kernel),   cmocka_unit_test(test_auto),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -405,11 +405,52 @@ static void test_without_a_helper(void **state)
     assert_int_equal(w.error, -ENOTCONN);
 }
 
+/* The export is made anew: a device that stands alone. */
+static void device_only(void)
+{
+    struct export_config config = {
+        .loop = w.loop, .slot = 2, .priv = (struct priv *)(void *)&the_conn, .device_only = true};
+
+    export_free(w.export);
+    assert_int_equal(export_kernel.new(&config, &w.export), 0);
+    export_own(w.export, &events, NULL);
+}
+
+/* Nobody can eject it; its being disconnected is somebody's deed, and said as that. */
+static void test_a_device_alone(void **state)
+{
+    char uri[64];
+
+    (void)state;
+    device_only();
+    serve();
+    w.export->ops->describe(w.export, uri, sizeof uri);
+    assert_string_equal(uri, "file:///dev/nbd7");
+    kernel_closes(true);
+    assert_string_equal(w.heard, "s");
+    assert_false(w.detaches[0].link_alive);
+    answer(&w.detaches[0], 0);
+    assert_string_equal(w.heard, "sx");
+    assert_int_equal(w.error, -ENODEV);
+    assert_non_null(strstr(w.reason, "Another program disconnected"));
+}
+
 static int check(enum medium_kind kind, uint64_t size, char *reason, size_t room)
 {
     struct medium medium = {.kind = kind, .size = size, .read_only = true};
 
-    return export_kernel.check(NULL, &medium, reason, room);
+    return export_kernel.check(w.export, &medium, reason, room);
+}
+
+static void test_check_of_a_device_alone(void **state)
+{
+    char reason[256];
+
+    (void)state;
+    device_only();
+    assert_int_equal(check(MEDIUM_CD, UINT64_C(99) << 40, reason, sizeof reason), 0);
+    assert_string_equal(reason, "");
+    assert_int_equal(check(MEDIUM_CD, 2047, reason, sizeof reason), -EINVAL);
 }
 
 static void test_check(void **state)
@@ -447,7 +488,9 @@ int main(void)
         KERNEL_TEST(test_drive_goes_unasked),
         KERNEL_TEST(test_socket_breaks),
         KERNEL_TEST(test_without_a_helper),
-        cmocka_unit_test(test_check),
+        KERNEL_TEST(test_a_device_alone),
+        KERNEL_TEST(test_check),
+        KERNEL_TEST(test_check_of_a_device_alone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

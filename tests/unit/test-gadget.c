@@ -39,6 +39,7 @@ struct fake {
     bool no_functionfs;
     const char *lacks;   /* what no directory can be made of */
     char strings[3][40]; /* manufacturer, product, serialnumber */
+    char ids[2][8];      /* idVendor, idProduct */
     char bound[64];
 };
 
@@ -176,6 +177,10 @@ static int fake_write(void *arg, const char *path, const char *text)
         snprintf(f->strings[1], sizeof f->strings[1], "%s", text);
     if (strcmp(name, "serialnumber") == 0)
         snprintf(f->strings[2], sizeof f->strings[2], "%s", text);
+    if (strcmp(name, "idVendor") == 0)
+        snprintf(f->ids[0], sizeof f->ids[0], "%s", text);
+    if (strcmp(name, "idProduct") == 0)
+        snprintf(f->ids[1], sizeof f->ids[1], "%s", text);
     if (strcmp(name, "UDC") != 0)
         return 0;
     if (strcmp(text, "\n") == 0) {
@@ -300,9 +305,14 @@ static struct fake fresh(void)
 
 static int up(struct fake *f, enum medium_kind kind, const char *udc, char *reason, size_t room)
 {
-    struct plan_wanted wanted = {
-        .slot = SLOT, .kind = kind, .read_only = true, .device = "/dev/nbd0"};
-
+    struct plan_wanted wanted = {.slot = SLOT,
+                                 .kind = kind,
+                                 .read_only = true,
+                                 .device = "/dev/nbd0",
+                                 .vendor_id = 0x1d6b,
+                                 .product_id = 0x0104,
+                                 .vendor = "Platter",
+                                 .serial = "504C415454455202"};
     int r = fake_add(f, ROOT); /* the helper's claim */
 
     if (r < 0)
@@ -324,6 +334,8 @@ static int up_usb(struct fake *f, unsigned functions, const char *udc, char *rea
     struct plan_wanted wanted = {.slot = SLOT,
                                  .carrier = PLAN_FUNCTIONFS,
                                  .functions = functions,
+                                 .vendor_id = 0xabcd,
+                                 .product_id = 1,
                                  .vendor = "Acme",
                                  .product = "Tray",
                                  .serial = "0123456789AB"};
@@ -355,9 +367,44 @@ static void test_up_and_down(void **state)
         assert_string_equal(f.cdrom, cd ? "1" : "0");
         assert_string_equal(f.udc, "udc.0");
         assert_string_equal(f.bound, "udc.0");
+        assert_string_equal(f.strings[0], "Platter");
+        assert_string_equal(f.strings[1], "Platter");
         assert_string_equal(f.strings[2], "504C415454455202");
+        assert_string_equal(f.ids[0], "0x1d6b");
+        assert_string_equal(f.ids[1], "0x0104");
+        assert_string_equal(f.inquiry,
+                            cd ? "Platter Virtual CD      0100" : "Platter Virtual Disk    0100");
         assert_int_equal(gadget_down(&fake_ops, &f, SLOT, true, reason, sizeof reason), 0);
         assert_nothing(&f);
+    }
+}
+
+/* A drive of the kernel's mass storage as well is called what the configuration says. */
+static void test_named_drive(void **state)
+{
+    static const struct {
+        const char *vendor, *product, *inquiry;
+    } named[] = {
+        {"Acme", "Tray", "Acme    Tray            0100"},
+        {"Eight888", "Sixteen letters!", "Eight888Sixteen letters!0100"},
+        {"A", "", "A       Virtual CD      0100"},
+    };
+    char reason[256];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof named / sizeof named[0]; i++) {
+        struct fake f = fresh();
+        struct plan_wanted wanted = {
+            .slot = SLOT, .kind = MEDIUM_CD, .device = "/dev/nbd0", .serial = "0123456789AB"};
+
+        assert_int_equal(fake_add(&f, ROOT), 0);
+        snprintf(wanted.vendor, sizeof wanted.vendor, "%s", named[i].vendor);
+        snprintf(wanted.product, sizeof wanted.product, "%s", named[i].product);
+        assert_int_equal(gadget_up(&fake_ops, &f, &wanted, reason, sizeof reason), 0);
+        assert_string_equal(f.inquiry, named[i].inquiry);
+        assert_string_equal(f.strings[0], named[i].vendor);
+        assert_string_equal(f.strings[1], named[i].product[0] ? named[i].product : "Platter");
+        assert_string_equal(f.strings[2], "0123456789AB");
     }
 }
 
@@ -471,6 +518,8 @@ static void test_usb_up_and_down(void **state)
     assert_string_equal(f.strings[0], "Acme");
     assert_string_equal(f.strings[1], "Tray");
     assert_string_equal(f.strings[2], "0123456789AB");
+    assert_string_equal(f.ids[0], "0xabcd");
+    assert_string_equal(f.ids[1], "0x0001");
     /* No nbd device has a part in it, nor does a line that may be dead. */
     f.mute = true;
     assert_int_equal(gadget_down(&fake_ops, &f, SLOT, false, reason, sizeof reason), 0);
@@ -554,6 +603,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_up_and_down),
+        cmocka_unit_test(test_named_drive),
         cmocka_unit_test(test_down_from_every_half),
         cmocka_unit_test(test_down_from_every_seen),
         cmocka_unit_test(test_controllers),

@@ -331,7 +331,7 @@ static void test_lock_is_one_holders(void **state)
 
 static void test_record_there_and_back(void **state)
 {
-    struct record r = {.nbd = 7, .pid = 1234, .udc = "fe980000.usb"};
+    struct record r = {.nbd = 7, .pid = 1234, .gadget = true, .udc = "fe980000.usb"};
     struct record out;
 
     (void)state;
@@ -341,10 +341,13 @@ static void test_record_there_and_back(void **state)
     assert_int_equal(record_read(directory, 0, &out), 0);
     assert_int_equal(out.nbd, 7);
     assert_int_equal(out.pid, 1234);
+    assert_true(out.gadget);
     assert_string_equal(out.udc, "fe980000.usb");
     r.udc[0] = '\0';
+    r.gadget = false;
     assert_int_equal(record_write(directory, 0, &r), 0);
     assert_int_equal(record_read(directory, 0, &out), 0);
+    assert_false(out.gadget);
     assert_string_equal(out.udc, "");
     assert_int_equal(record_remove(directory, 0), 0);
     assert_int_equal(record_remove(directory, 0), 0);
@@ -356,9 +359,11 @@ static void test_record_that_makes_no_sense(void **state)
     static const char *const texts[] = {"",
                                         "nbd",
                                         "nbd 1\n",
-                                        "nbd -2\npid 1\nudc x\n",
-                                        "nbd 1\npid x\nudc x\n",
-                                        "nbd 1\npid 1\nwhat\n"};
+                                        "nbd -2\npid 1\ngadget 1\nudc x\n",
+                                        "nbd 1\npid x\ngadget 1\nudc x\n",
+                                        "nbd 1\npid 1\nudc x\n",
+                                        "nbd 1\npid 1\ngadget no\nudc x\n",
+                                        "nbd 1\npid 1\ngadget 1\nwhat\n"};
     char path[128];
     struct record out;
 
@@ -372,6 +377,8 @@ static void test_record_that_makes_no_sense(void **state)
         fclose(file);
         assert_int_equal(record_read(directory, 0, &out), -EBADMSG);
         assert_int_equal(out.nbd, -1);
+        /* Whatever it said, nothing may be left. */
+        assert_true(out.gadget);
     }
 }
 

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The hook: a program of the system's own, beside the configuration file, that is told of a drive's
+ * coming ("start NAME") and going ("stop NAME"), and often makes the USB gadget. One run at a time.
+ */
+#ifndef PLATTER_NBD_PROXY_HOOK_H
+#define PLATTER_NBD_PROXY_HOOK_H
+
+#include <stdbool.h>
+
+struct hook;
+struct loop;
+
+struct hook_config {
+    struct loop *loop;
+    const char *path;
+    const char *name; /* of the configuration; both must outlive the hook */
+    /* A run is over, never from inside a call. `why` says what went wrong, in a phrase; NULL:
+     * nothing. */
+    void (*done)(void *arg, const char *why);
+    void *arg;
+};
+
+/* Whether there is one: it is there, and may be executed. */
+bool hook_is_there(const char *path);
+
+/* 0 or -errno. */
+int hook_new(const struct hook_config *config, struct hook **out);
+/* One that still runs is killed. NULL is allowed. */
+void hook_free(struct hook *hook);
+
+/* Starts it: `done` follows, within `limit` milliseconds, after which it and all its processes are
+ * killed. Not while one runs. */
+void hook_run(struct hook *hook, const char *action, unsigned limit);
+/* Lets the run under way, if there is one, take so long from now on; 0 kills it. */
+void hook_hurry(struct hook *hook, unsigned limit);
+
+#endif
