@@ -51,7 +51,8 @@ def private_apt(architecture):
         (root / directory).mkdir(parents=True, exist_ok=True)
     (root / "status").write_text("")
     release = release_name()
-    (root / "sources.list").write_text(f"deb [signed-by={KEYRING}] {mirror(release)} {release} main\n")
+    (root / "sources.list").write_text(
+        f"deb [signed-by={KEYRING}] {mirror(release)} {release} main\n")
     options = [f"Dir::State={root}", f"Dir::State::status={root}/status", f"Dir::Cache={root}",
                f"Dir::Etc::sourcelist={root}/sources.list", "Dir::Etc::sourceparts=-",
                f"APT::Architecture={architecture}", f"APT::Architectures={architecture}",
