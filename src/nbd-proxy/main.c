@@ -368,9 +368,9 @@ static int check_descriptor(int fd, const char *name, char *error, size_t room)
     if (fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
         return 0;
     snprintf(error, room,
-             "%s is %s, not a pipe or a socket with an NBD server at its other end: let a web "
-             "server start nbd-proxy, or join it to an NBD server.",
-             name, isatty(fd) ? "a terminal" : "something else");
+             "%s is %s: nbd-proxy speaks NBD there, with a server that whoever starts it must put "
+             "at the other end of a pipe or a socket.",
+             name, isatty(fd) ? "a terminal" : "neither a pipe nor a socket");
     return -ENOTSOCK;
 }
 

@@ -30,6 +30,7 @@
 #define READ_BUFFER_SIZE (256u << 10)
 #define IOV_MAX_AT_ONCE  64
 #define ROUNDS_MAX       16
+#define END_WORDS        "the far end closed the connection"
 
 struct unix_stream {
     struct stream stream;
@@ -215,9 +216,10 @@ static void tell_closed(struct unix_stream *u, bool orderly, const char *reason)
 static void tell_failed(void *arg)
 {
     struct unix_stream *u = arg;
+    bool end = u->ends_with_reader && u->error == -EPIPE;
 
     hold(u);
-    tell_closed(u, u->ends_with_reader && u->error == -EPIPE, strerror(-u->error));
+    tell_closed(u, end, end ? END_WORDS : strerror(-u->error));
     let_go(u);
 }
 
@@ -229,7 +231,7 @@ static bool read_some(struct unix_stream *u)
     if (got > 0)
         u->stream.events->data(u->stream.owner, read_buffer, (size_t)got);
     else if (got == 0)
-        tell_closed(u, true, "the far end closed the connection");
+        tell_closed(u, true, END_WORDS);
     else if (errno != EAGAIN && errno != EINTR)
         tell_closed(u, false, strerror(errno));
     return got > 0 && u->in >= 0 && u->want_data && !u->quiet;
