@@ -111,7 +111,7 @@ static int read_force(const struct web_arguments *arguments)
 static unsigned end_session(const struct control *control, unsigned slot, bool force,
                             const char **sentence)
 {
-    switch (control_end_slot(control, slot, force)) {
+    switch (control_end_slot(control, slot, force, "The session was ended on the device.")) {
     case CONTROL_ENDS:
         return 204;
     case CONTROL_EMPTY:

@@ -33,7 +33,6 @@
 #include <string.h>
 
 #include "base/loop.h"
-#include "base/minmax.h"
 #include "export/usb-ask.h"
 #include "export/usb-function-parts.h"
 
@@ -171,7 +170,8 @@ static bool await_command(struct usb_function *f)
 
 static bool send(struct usb_function *f, const struct bot_deed *deed)
 {
-    struct iovec iov = {(void *)(uintptr_t)deed->data, deed->length};
+    /* What is sent at once is in memory at once. */
+    struct iovec iov = {(void *)(uintptr_t)deed->data, (size_t)deed->length};
     int result = usb_pipe_send(&f->pipe, &iov, 1, deed->kind != BOT_STATUS);
 
     return result < 0 ? refused(f, result) : done(f, SCSI_FINE, deed->length);
@@ -196,7 +196,7 @@ static bool send_status(struct usb_function *f, const struct bot_deed *deed)
 static bool receive(struct usb_function *f, const struct bot_deed *deed)
 {
     struct usb_receive *r;
-    uint64_t length;
+    uint32_t length;
 
     if (!f->begun) {
         int result = usb_pipe_receive(&f->pipe, (uint32_t)deed->length);
@@ -208,7 +208,7 @@ static bool receive(struct usb_function *f, const struct bot_deed *deed)
     r = usb_pipe_received(&f->pipe);
     if (!r)
         return false;
-    length = min_u64(r->got, r->wanted);
+    length = r->got < r->wanted ? r->got : r->wanted;
     memcpy(deed->into, r->buffer, length);
     usb_pipe_taken(&f->pipe);
     return done(f, SCSI_FINE, length);

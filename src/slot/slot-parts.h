@@ -63,8 +63,8 @@ struct slot {
     char reason[256];
     struct engine_counters last_counters;
 
-    void (*idle)(void *arg);
-    void *idle_arg;
+    void (*stepped)(void *arg, unsigned number);
+    void *stepped_arg;
     void (*cut)(void *arg);
     void *cut_arg;
 };

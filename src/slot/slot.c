@@ -376,7 +376,6 @@ static void handle(struct slot *slot, enum session_event event)
 {
     struct session_step step = session_step(slot->state, event);
     bool ends = step.next == SESSION_IDLE || step.next == SESSION_CLOSING;
-    bool becomes_idle = slot->state != SESSION_IDLE && step.next == SESSION_IDLE;
 
     log_debug("slot %u: %s + %s -> %s", slot->config.number, session_state_name(slot->state),
               session_event_name(event), session_state_name(step.next));
@@ -390,8 +389,8 @@ static void handle(struct slot *slot, enum session_event event)
     run_actions(slot, step.actions);
     if (ends && (step.actions & SESSION_DO_FAIL_REQUESTS) && slot->cut)
         slot->cut(slot->cut_arg);
-    if (becomes_idle && slot->idle)
-        slot->idle(slot->idle_arg);
+    if (slot->stepped)
+        slot->stepped(slot->stepped_arg, slot->config.number);
 }
 
 static void handle_events(void *arg)
@@ -581,10 +580,10 @@ void slot_request_eject(struct slot *slot)
         export_request_eject(slot->export);
 }
 
-void slot_watch_idle(struct slot *slot, void (*idle)(void *arg), void *arg)
+void slot_watch(struct slot *slot, void (*stepped)(void *arg, unsigned number), void *arg)
 {
-    slot->idle = idle;
-    slot->idle_arg = arg;
+    slot->stepped = stepped;
+    slot->stepped_arg = arg;
 }
 
 void slot_watch_cut(struct slot *slot, void (*cut)(void *arg), void *arg)

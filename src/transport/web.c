@@ -102,7 +102,7 @@ static const char foreign_host[] =
 
 static int serve_file(struct web *web, struct lws *wsi, const char *path)
 {
-    const struct web_file *file = web_files_find(web->files, path);
+    const struct web_file *file = web->files ? web_files_find(web->files, path) : NULL;
     struct web_head head = {.status = 200, .cache = "no-cache", .header = "etag:"};
     char known[64];
 
@@ -436,7 +436,7 @@ int web_new(const struct web_config *config, struct web **out, char *error, size
     r = loop_later_new(config->loop, stop_check, web, &web->later);
     if (r < 0)
         snprintf(error, room, "there is not enough memory for the web server.");
-    else
+    else if (*config->page_dir)
         r = web_files_read(config->page_dir, &web->files, error, room);
     if (r == 0 && context_new(web) < 0) {
         r = -EIO;

@@ -92,7 +92,7 @@ struct web_config {
     size_t listen_count;
     const char *const *host_names;
     size_t host_name_count;
-    const char *page_dir;
+    const char *page_dir; /* "": there is no page, only the routes */
     const struct web_route *routes;
     size_t route_count;
 };

@@ -115,7 +115,7 @@ int usb_aio_receive(struct usb_aio *a, struct usb_transfer *t, int fd, const str
     f->bytes = iov->iov_base;
     f->length = iov->iov_len;
     a->out_bytes += f->length;
-    a->out_peak = max_u64(a->out_peak, a->out_bytes);
+    a->out_peak = (size_t)max_u64(a->out_peak, a->out_bytes);
     list_append(&a->out, &f->link);
     return 0;
 }
@@ -175,7 +175,7 @@ size_t usb_host_send(struct usb_world *w, const uint8_t *bytes, size_t length, b
     }
     while (sent < length && !a->halted_out) {
         struct flight *f = first_of(&a->out);
-        size_t packet = min_u64(length - sent, USB_PACKET);
+        size_t packet = (size_t)min_u64(length - sent, USB_PACKET);
 
         if (!f)
             break;
@@ -202,7 +202,7 @@ size_t usb_host_fetch(struct usb_world *w, uint8_t *bytes, size_t length, bool *
 
         if (!f)
             break;
-        packet = min_u64(f->length - f->at, USB_PACKET);
+        packet = (size_t)min_u64(f->length - f->at, USB_PACKET);
         /* A host's controller calls this an overrun. */
         assert_true(packet <= length - got);
         memcpy(bytes + got, f->bytes + f->at, packet);
