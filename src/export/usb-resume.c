@@ -9,12 +9,8 @@
  * is known:
  *
  * - A command has come that nobody looked at: it is done now, as if it came now.
- * - Between two commands (IDLE). A command that came after the process was killed, and before the
- *   kernel had taken back the transfer that waited for it, is lost, while the host believes that it
- *   was heard. (That is why no transfer waits for a command while another is in work: that one can
- *   always be answered.) So one listens first; a host that says nothing is idle, or waits in vain.
- *   Halting bulk-in again and again settles it: one that waits gives up at once and resets, in
- * place of waiting for its own timer.
+ * - Between two commands (IDLE): there is nothing to be done. None is lost: a thread that is killed
+ *   while it waits for one (usb-ear.h) has either heard it or called the transfer off.
  * - A command was in work (WORK). How much of its data has moved nobody knows, and perhaps even its
  *   status was fetched, for the journal is written a moment after. So one listens first: a host
  * that has its status sends its next command within a moment, if it is at work at all. A host that
