@@ -334,7 +334,7 @@ static void drop(struct usb_function *f, bool bus)
 
     usb_medium_drop(&f->medium);
     usb_pipe_drop(&f->pipe);
-    note.place = usb_ear_place(f->pipe.ear);
+    note.place = (uint8_t)usb_ear_place(f->pipe.ear);
     for (unsigned i = 0; i < 2; i++)
         memset(f->pipe.places[i], 0, USB_JOURNAL_COMMAND);
     bot_reset(&f->bot, bus);

@@ -207,7 +207,7 @@ void usb_journal_put_note(struct usb_journal *j, unsigned function, const struct
     *r = (struct note_record){
         .packet = (uint16_t)put->packet,
         .stage = (uint8_t)put->stage,
-        .place = (uint8_t)put->place,
+        .place = put->place,
         .out = put->out,
         .note_length = put->note_length,
     };

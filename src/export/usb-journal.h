@@ -40,8 +40,8 @@ enum usb_stage {
 struct usb_note {
     unsigned packet; /* 0: not enabled; or the endpoints' packet size */
     enum usb_stage stage;
-    unsigned place; /* 0 or 1: where the command after this one is heard */
-    bool out;       /* the command in work brings data */
+    uint8_t place; /* 0 or 1: where the command after this one is heard */
+    bool out;      /* the command in work brings data */
     uint8_t note_length;
     uint8_t note[BOT_NOTE_MAX];     /* WORK: bot_note() */
     uint8_t status[BOT_CSW_LENGTH]; /* STATUS */
