@@ -323,6 +323,20 @@ def test_the_far_end_is_slow_and_mute_and_dies(joined, image):
         client.pread(512, 0)
 
 
+def test_the_far_end_vanishes_with_its_mouth_full(joined):
+    page, client = joined()
+    page.hold()
+    cookie = client.aio_pread(nbd.Buffer(131072), 0)
+    page.wait_pending()
+    page.mute()
+    page.vanish()
+    assert page.wait_closed() == (1006, "it vanished")
+    with pytest.raises(nbd.Error):
+        while not client.aio_command_completed(cookie):
+            client.poll(10000)
+    assert page.reads == 0
+
+
 def test_the_far_end_dies_in_the_middle_of_a_reply(joined, image):
     page, client = joined()
     page.hold()

@@ -89,7 +89,7 @@ def test_the_whole_iso_from_platters_own_page(
 def falls_mute(page: WebuiVue) -> None:
     """Not a byte is read or sent by it, and then its connection is gone."""
     page.mute()
-    page.close()
+    page.vanish()
 
 
 def dies(page: WebuiVue) -> None:
@@ -130,4 +130,4 @@ def test_a_page_that_answers_no_ping_is_dropped(bmc: VirtualBmc, large: Path) ->
         reading = bmc.start(f"dd if={drive} of=/dev/null bs=1M iflag=direct skip=16")
         assert check_over(web, 1)["end"] == "the page was lost"
         assert reading.wait().status != 0
-        page.die()
+        page.vanish()

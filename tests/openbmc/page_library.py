@@ -20,8 +20,8 @@ TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests/integration"))
 
 from harness import Program  # noqa: E402
-from webui_vue import NO_MASK, PATH, TOKEN  # noqa: E402
-from ws_client import BINARY, Closed, WebSocket, frame  # noqa: E402
+from webui_vue import PATH, TOKEN  # noqa: E402
+from ws_client import BINARY, NO_MASK, Closed, WebSocket, frame  # noqa: E402
 
 
 class PageLibrary:

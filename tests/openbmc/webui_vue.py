@@ -41,7 +41,7 @@ from far_end import (  # noqa: E402
     option_reply,
     simple_reply,
 )
-from ws_client import BINARY, CLOSE, PING, PONG, Closed, WebSocket, frame  # noqa: E402
+from ws_client import BINARY, CLOSE, NO_MASK, PING, PONG, Closed, WebSocket, frame  # noqa: E402
 
 TOKEN = "qqPpLQDbpuCm7ABQUa1m"
 PATH = "/vm/0/0"
@@ -49,12 +49,11 @@ FIXED_NEWSTYLE, NO_ZEROES = 1, 2
 GREETING = b"NBDMAGICIHAVEOPT" + struct.pack(">H", FIXED_NEWSTYLE | NO_ZEROES)
 # Reads of the file that it has in work at once, for the order of their ends to be anybody's guess.
 READS_AT_ONCE = 8
-# What a browser's mask costs is not to be measured here; this one changes nothing.
-NO_MASK = bytes(4)
 
 
 class WebuiVue:
-    """As a context. What it does next is changed by mute(), slow(), die() and answer()."""
+    """As a context. What it does next is changed by slow(), hold(), mute(), vanish(), die()
+    and answer()."""
 
     def __init__(self, port: int, image: Path, address: str = "127.0.0.1",
                  token: str | None = TOKEN) -> None:
@@ -131,6 +130,10 @@ class WebuiVue:
         """Its connection is reset; in the middle of a reply, if one is due."""
         self._become("die")
 
+    def vanish(self) -> None:
+        """Its connection is reset at once."""
+        self._become("vanish")
+
     def close(self) -> None:
         """The user has pressed Stop."""
         if self.closed is None:
@@ -176,12 +179,14 @@ class WebuiVue:
             self._waker.recv(4096)
         if self._mode == "close":
             self._goodbye()
+        if self._mode == "vanish":
+            self._reset("it vanished")
         if self._socket.socket in ready:
             self._receive()
         elif due and not ready:
             self._answer_one()
         elif self._mode == "die" and not self._pending:
-            self._reset()
+            self._reset("it died")
 
     def _receive(self) -> None:
         """All frames that have come."""
@@ -256,7 +261,7 @@ class WebuiVue:
                       mask=NO_MASK)
         if self._mode == "die":
             self._socket.send(reply[:len(reply) // 2])
-            self._reset()
+            self._reset("it died")
         self._socket.send(reply)
         with self._changed:
             self.reads += 1
@@ -266,10 +271,10 @@ class WebuiVue:
     def _send(self, payload: bytes) -> None:
         self._socket.send(frame(BINARY, payload, mask=NO_MASK))
 
-    def _reset(self) -> None:
+    def _reset(self, reason: str) -> None:
         """No FIN but a RST, as when the computer is gone."""
         self._socket.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        raise Closed(1006, "it died")
+        raise Closed(1006, reason)
 
     def _goodbye(self) -> None:
         """As WebSocket.close(): a Close frame, and the one that answers it is waited for."""
