@@ -66,6 +66,8 @@ static void test_defaults(void **state)
     assert_int_equal(c.slots[1].grace, 3600);
     assert_int_equal(c.slots[1].keep, 0);
     assert_int_equal(c.slots[1].cache, 4);
+    must_parse(SLOT "[daemon]\npage = none\n", &c);
+    assert_string_equal(c.page_dir, "");
 }
 
 static void test_everything(void **state)
