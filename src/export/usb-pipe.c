@@ -67,8 +67,13 @@ static void received(struct usb_transfer *t, int64_t result)
 static void ear_heard(void *arg)
 {
     struct usb_pipe *p = arg;
+    bool gone = false;
 
+    p->gone = &gone;
     usb_aio_settle(p->aio);
+    if (gone)
+        return;
+    p->gone = NULL;
     p->wake(p->arg);
 }
 
@@ -101,6 +106,8 @@ int usb_pipe_init(struct usb_pipe *p, struct loop *loop, struct usb_aio *aio, in
 
 void usb_pipe_done(struct usb_pipe *p)
 {
+    if (p->gone)
+        *p->gone = true;
     usb_ear_free(p->ear);
     for (unsigned i = 0; i < USB_PIPE_RECEIVES; i++)
         free(p->receives[i].buffer);

@@ -55,6 +55,7 @@ struct usb_pipe {
 
     struct usb_ear *ear;
     uint8_t *places[2]; /* the ear's */
+    bool *gone;         /* set while ends are told of: where to note that this is no more */
 };
 
 /* What the machine said last and nobody has taken yet. */
