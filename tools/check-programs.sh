@@ -16,7 +16,8 @@ complain() {
     bad=$((bad + 1))
 }
 
-for program in "$build"/src/daemon/platterd "$build"/src/priv/platter-helper; do
+for program in "$build"/src/daemon/platterd "$build"/src/priv/platter-helper \
+    "$build"/src/nbd-proxy/nbd-proxy; do
     [ -x "$program" ] || {
         complain "$program" "is not built"
         continue

@@ -125,6 +125,8 @@ int loop_fd_set(struct loop_fd *w, unsigned events)
         wanted |= UV_READABLE;
     if (events & LOOP_WRITE)
         wanted |= UV_WRITABLE;
+    if (events & LOOP_HANGUP)
+        wanted |= UV_DISCONNECT;
     return uv_poll_start(&w->handle, wanted, fd_ready);
 }
 

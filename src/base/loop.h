@@ -17,8 +17,9 @@ struct loop_timer;
 struct loop_signal;
 struct loop_later;
 
-#define LOOP_READ  1u
-#define LOOP_WRITE 2u
+#define LOOP_READ   1u
+#define LOOP_WRITE  2u
+#define LOOP_HANGUP 4u
 
 /* 0 or -errno. */
 int loop_new(struct loop **out);
@@ -33,7 +34,8 @@ void *loop_uv(struct loop *loop);
 
 /*
  * Watches a descriptor, which stays the caller's and must be closed only after loop_fd_free().
- * `events`: LOOP_READ, LOOP_WRITE, or both; 0 pauses. An error or hang-up shows as both.
+ * `events`: LOOP_READ, LOOP_WRITE, or both; 0 pauses. An error or hang-up shows as both;
+ * LOOP_HANGUP waits for one alone.
  */
 int loop_fd_new(struct loop *loop, int fd, unsigned events,
                 void (*ready)(void *arg, unsigned events), void *arg, struct loop_fd **out);

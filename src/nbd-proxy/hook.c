@@ -28,6 +28,15 @@ struct hook {
     unsigned allowed;
 };
 
+int hook_beside(const char *config_path, char *out, size_t room)
+{
+    const char *slash = strrchr(config_path, '/');
+    int length = slash ? (int)(slash - config_path) + 1 : 0;
+    int used = snprintf(out, room, "%.*sstate", length, config_path);
+
+    return used < 0 || (size_t)used >= room ? -ENAMETOOLONG : 0;
+}
+
 bool hook_is_there(const char *path)
 {
     return access(path, X_OK) == 0;

@@ -7,6 +7,7 @@
 #define PLATTER_NBD_PROXY_HOOK_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct hook;
 struct loop;
@@ -21,6 +22,8 @@ struct hook_config {
     void *arg;
 };
 
+/* Its path, beside the configuration's. 0 or -ENAMETOOLONG. */
+int hook_beside(const char *config_path, char *out, size_t room);
 /* Whether there is one: it is there, and may be executed. */
 bool hook_is_there(const char *path);
 

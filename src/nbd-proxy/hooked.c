@@ -22,7 +22,7 @@
 /* Milliseconds. On the way up it may read a partition table over a slow line. */
 #define START_LIMIT     30000
 #define STOP_LIMIT      10000
-#define STOP_LIMIT_DEAD 500
+#define STOP_LIMIT_DEAD 600
 
 enum state {
     IDLE,

@@ -43,7 +43,7 @@
 #define SLOT_LAST 15
 #define CACHE     (32u << 20)
 /* From the loss of the far end to the end of this process, which has a second. */
-#define LEAVE_MS 800
+#define LEAVE_MS 700
 
 struct options {
     const char *config_path;
@@ -56,7 +56,7 @@ struct options {
 struct proxy {
     struct options options;
     struct proxy_file file;
-    const struct proxy_config *config;
+    struct proxy_config config; /* the one of it that is served */
     unsigned slot_number;
     bool usb;    /* else kernel */
     bool gadget; /* Platter's own */
@@ -167,12 +167,9 @@ static void proxy_helper_lost(void *arg, const char *reason)
 /* What is to be made of the configuration, on this machine. */
 static int proxy_decide(struct proxy *p, char *error, size_t room)
 {
-    const struct proxy_config *config = p->config;
-    const char *slash = strrchr(p->options.config_path, '/');
-    int length = slash ? (int)(slash - p->options.config_path) + 1 : 0;
+    const struct proxy_config *config = &p->config;
 
-    if ((size_t)snprintf(p->hook_path, sizeof p->hook_path, "%.*sstate", length,
-                         p->options.config_path) >= sizeof p->hook_path) {
+    if (hook_beside(p->options.config_path, p->hook_path, sizeof p->hook_path) < 0) {
         snprintf(error, room, "The path of the configuration is too long.");
         return -ENAMETOOLONG;
     }
@@ -194,7 +191,7 @@ static int proxy_decide(struct proxy *p, char *error, size_t room)
 /* The drive, as the helper's configuration has it. */
 static void proxy_keys(const struct proxy *p, char *out, size_t room)
 {
-    const struct proxy_config *config = p->config;
+    const struct proxy_config *config = &p->config;
     FILE *file = fmemopen(out, room, "w");
 
     out[0] = '\0';
@@ -237,7 +234,7 @@ static int proxy_helper_new(struct proxy *p, char *error, size_t room)
 
 static int proxy_device_new(struct proxy *p)
 {
-    const struct proxy_config *config = p->config;
+    const struct proxy_config *config = &p->config;
     struct usb_drive_config drive = {.kind = config->is_cd ? MEDIUM_CD : MEDIUM_DISK};
 
     snprintf(drive.vendor, sizeof drive.vendor, "%s",
@@ -261,6 +258,7 @@ static int proxy_export_new(struct proxy *p, struct export **out)
         .loop = p->loop,
         .slot = p->slot_number,
         .priv = p->priv,
+        .device_only = !p->gadget,
     };
     struct export *made = NULL;
     int r = p->usb ? proxy_device_new(p) : 0;
@@ -269,7 +267,7 @@ static int proxy_export_new(struct proxy *p, struct export **out)
     if (r == 0)
         r = export_find(p->usb ? "usb" : "kernel")->new (&config, &made);
     if (r == 0 && p->hooked) {
-        r = hooked_new(p->loop, made, p->hook_path, p->config->name, out);
+        r = hooked_new(p->loop, made, p->hook_path, p->config.name, out);
         if (r < 0)
             export_free(made);
     } else if (r == 0) {
@@ -283,7 +281,7 @@ static int proxy_slot_new(struct proxy *p)
     struct slot_config config = {
         .loop = p->loop,
         .number = p->slot_number,
-        .name = p->config->name,
+        .name = p->config.name,
         .export_name = p->usb ? "usb" : "kernel",
         .cache_max = CACHE,
         .grace = p->file.timeout > 0 ? p->file.timeout : UINT32_MAX,
@@ -355,9 +353,9 @@ static int check_descriptor(int fd, const char *name, char *error, size_t room)
     if (fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
         return 0;
     snprintf(error, room,
-             "%s is %s, not a pipe or a socket with an NBD server at its other end: let a web "
-             "server start nbd-proxy, or join it to an NBD server.",
-             name, isatty(fd) ? "a terminal" : "something else");
+             "%s is %s: nbd-proxy speaks NBD there, with a server that whoever starts it must put "
+             "at the other end of a pipe or a socket.",
+             name, isatty(fd) ? "a terminal" : "neither a pipe nor a socket");
     return -ENOTSOCK;
 }
 
@@ -395,11 +393,11 @@ static int serve(struct proxy *p, char *error, size_t room)
         r = take_far_end(p, &far_end, error, room);
     if (r < 0)
         return r;
-    log_info("configuration \"%s\" is slot %u", p->config->name, p->slot_number);
+    log_info("configuration \"%s\" is slot %u", p->config.name, p->slot_number);
     slot_open(p->slot, far_end,
               &(struct slot_offer){
-                  .kind = p->config->is_cd ? MEDIUM_CD : MEDIUM_DISK,
-                  .name = p->config->name,
+                  .kind = p->config.is_cd ? MEDIUM_CD : MEDIUM_DISK,
+                  .name = p->config.name,
                   .modified = -1,
                   .profile = "openbmc",
                   .ends_with_line = true,
@@ -482,6 +480,8 @@ int main(int argc, char **argv)
     /* Whoever starts it sends its stderr nowhere, most likely; for the helper too. */
     setenv("PLATTER_SYSLOG", "1", 1);
     log_init("nbd-proxy");
+    signal(SIGPIPE, SIG_IGN);
+    setrlimit(RLIMIT_CORE, &none);
     r = options_read(argc, argv, &p.options);
     if (r != 0)
         return r < 0 ? 1 : 0;
@@ -492,12 +492,14 @@ int main(int argc, char **argv)
         return r;
     }
     if (r == 0) {
-        p.config =
+        const struct proxy_config *found =
             proxy_file_find(&p.file, p.options.config_path, p.options.name, error, sizeof error);
-        r = p.config ? 0 : -ENOENT;
+
+        if (found)
+            p.config = *found;
+        else
+            r = -ENOENT;
     }
-    signal(SIGPIPE, SIG_IGN);
-    setrlimit(RLIMIT_CORE, &none);
     if (r == 0)
         r = serve(&p, error, sizeof error);
     if (r < 0)

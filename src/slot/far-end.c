@@ -191,7 +191,7 @@ static void on_source_lost(void *owner, enum stream_close why, bool orderly, con
 
 void slot_cut(struct slot *slot, const char *reason)
 {
-    if (slot->state == SESSION_IDLE)
+    if (slot->state == SESSION_IDLE || slot->far.gone)
         return;
     slot_blame(slot, STREAM_CLOSE_SHUTDOWN, reason);
     note_loss(slot, STREAM_CLOSE_SHUTDOWN, true, "it was cut off");

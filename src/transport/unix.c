@@ -30,6 +30,7 @@
 #define READ_BUFFER_SIZE (256u << 10)
 #define IOV_MAX_AT_ONCE  64
 #define ROUNDS_MAX       16
+#define END_WORDS        "the far end closed the connection"
 
 struct unix_stream {
     struct stream stream;
@@ -93,8 +94,9 @@ static void watch(struct unix_stream *u)
     if (!u->watch)
         return;
     loop_fd_set(u->watch, u->watch_out ? reads : reads | writes);
+    /* With nothing to write it would not be noticed that nobody reads any more. */
     if (u->watch_out)
-        loop_fd_set(u->watch_out, writes);
+        loop_fd_set(u->watch_out, writes | (u->quiet ? 0 : LOOP_HANGUP));
 }
 
 static void cancel_queue(struct unix_stream *u, int error)
@@ -214,9 +216,10 @@ static void tell_closed(struct unix_stream *u, bool orderly, const char *reason)
 static void tell_failed(void *arg)
 {
     struct unix_stream *u = arg;
+    bool end = u->ends_with_reader && u->error == -EPIPE;
 
     hold(u);
-    tell_closed(u, u->ends_with_reader && u->error == -EPIPE, strerror(-u->error));
+    tell_closed(u, end, end ? END_WORDS : strerror(-u->error));
     let_go(u);
 }
 
@@ -228,10 +231,23 @@ static bool read_some(struct unix_stream *u)
     if (got > 0)
         u->stream.events->data(u->stream.owner, read_buffer, (size_t)got);
     else if (got == 0)
-        tell_closed(u, true, "the far end closed the connection");
+        tell_closed(u, true, END_WORDS);
     else if (errno != EAGAIN && errno != EINTR)
         tell_closed(u, false, strerror(errno));
     return got > 0 && u->in >= 0 && u->want_data && !u->quiet;
+}
+
+/* The end that is written to: for room, or because nobody reads the other end any more. */
+static void out_ready(void *arg, unsigned events)
+{
+    struct unix_stream *u = arg;
+
+    hold(u);
+    if ((events & LOOP_READ) && list_is_empty(&u->queue) && u->out >= 0)
+        fail(u, -EPIPE);
+    else
+        flush(u);
+    let_go(u);
 }
 
 static void ready(void *arg, unsigned events)
@@ -342,7 +358,7 @@ static int stream_new(struct loop *loop, int in, int out, struct unix_stream **m
     if (r == 0)
         r = loop_fd_new(loop, in, LOOP_READ, ready, u, &u->watch);
     if (r == 0 && out != in)
-        r = loop_fd_new(loop, out, 0, ready, u, &u->watch_out);
+        r = loop_fd_new(loop, out, LOOP_HANGUP, out_ready, u, &u->watch_out);
     if (r < 0) {
         unix_free(&u->stream);
         return r;

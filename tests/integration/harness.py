@@ -49,9 +49,8 @@ class Program:
     def __init__(self, name, argv, log, **popen):
         self.name, self.log = name, log
         with log.open("wb") as out:
-            self.process = subprocess.Popen([str(word) for word in argv], stdout=out,
-                                            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                                            **popen)
+            streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": out}
+            self.process = subprocess.Popen([str(word) for word in argv], **{**streams, **popen})
         self.pid = self.process.pid
 
     def text(self):
@@ -107,7 +106,7 @@ class Programs:
         self.workdir = workdir
         self.started = []
 
-    def start(self, name, argv, env=None, unprivileged=False):
+    def start(self, name, argv, env=None, unprivileged=False, **popen):
         """Starts a program of any origin; `unprivileged`: as nobody, when the tests run as root."""
         log = self.workdir / f"{name}-{len(self.started)}.log"
         report = self.workdir / "sanitizer"
@@ -120,7 +119,7 @@ class Programs:
         if unprivileged and os.geteuid() == 0:
             user = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
         program = Program(name, argv, log, env={**os.environ, **options, **(env or {})},
-                          cwd=self.workdir, **user)
+                          cwd=self.workdir, **user, **popen)
         self.started.append(program)
         return program
 

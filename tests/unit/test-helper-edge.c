@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -275,6 +276,55 @@ static void test_only_a_dead_socket_makes_room(void **state)
     close(file);
 }
 
+/* What listener_open() makes of the descriptor 3 being `fd`, handed to the process `pid` (0: to
+ * this one); in a process of its own, whose exit code tells. */
+static int open_handed(int fd, pid_t pid)
+{
+    pid_t child = fork();
+    char text[16];
+    int status;
+
+    if (child == 0) {
+        snprintf(text, sizeof text, "%d", (int)(pid ? pid : getpid()));
+        setenv("LISTEN_PID", text, 1);
+        setenv("LISTEN_FDS", "1", 1);
+        if (fd == 3 ? fcntl(3, F_SETFD, 0) < 0 : dup2(fd, 3) < 0)
+            _exit(200);
+        status = listener_open("/nowhere/at/all/helper.sock", geteuid());
+        if (status == 3 && (getenv("LISTEN_FDS") || !(fcntl(3, F_GETFD) & FD_CLOEXEC) ||
+                            !(fcntl(3, F_GETFL) & O_NONBLOCK)))
+            _exit(201);
+        _exit(status < 0 ? -status : status);
+    }
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void test_a_socket_that_is_handed_over(void **state)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    int stream = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    (void)state;
+    snprintf(at.sun_path, sizeof at.sun_path, "%s/helper.sock", directory);
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(open_handed(fd, 0), EPROTOTYPE);
+    assert_int_equal(listen(fd, 1), 0);
+    assert_int_equal(open_handed(fd, 0), 3);
+    /* To another process: the path is what counts, and this one cannot be. */
+    assert_int_equal(open_handed(fd, 1), ENOENT);
+    assert_int_equal(unlink(at.sun_path), 0);
+    assert_int_equal(bind(stream, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(stream, 1), 0);
+    assert_int_equal(open_handed(stream, 0), EPROTOTYPE);
+    assert_int_equal(open_handed(STDIN_FILENO, 0) == 3, 0);
+    close(stream);
+    close(fd);
+}
+
 static void test_directory_that_others_may_write(void **state)
 {
     char path[64];
@@ -392,6 +442,7 @@ int main(void)
         EDGE_TEST(test_no_journal_but_a_sealed_memfd),
         EDGE_TEST(test_no_socket_but_a_pairs_end),
         EDGE_TEST(test_only_a_dead_socket_makes_room),
+        EDGE_TEST(test_a_socket_that_is_handed_over),
         EDGE_TEST(test_directory_that_others_may_write),
         EDGE_TEST(test_strangers_are_refused),
         EDGE_TEST(test_lock_is_one_holders),
