@@ -216,6 +216,14 @@ def test_idle_pages_are_pinged_and_then_dropped(standin):
     assert bmcweb.wait_over()["end"] == "the page was lost"
 
 
+def test_its_port_is_taken(standin, programs, build):
+    taken = standin("cat").port
+    program = programs.start("bmcweb", [build / "tests/openbmc/bmcweb", "--port", taken, "--token",
+                                        TOKEN, "--", "cat"])
+    assert program.wait() == 1
+    assert f"the port {taken} cannot be listened on" in program.text()
+
+
 def test_what_is_no_virtual_medium(standin):
     bmcweb = standin("cat")
     with bmcweb.page("/vm/0/1") as page:

@@ -123,7 +123,7 @@ def test_bmcweb_waits_less_than_a_second(
 
 
 def test_a_page_that_answers_no_ping_is_dropped(bmc: VirtualBmc, large: Path) -> None:
-    with bmcweb(bmc, idle=2) as web, WebuiVue(web.port, large, web.host) as page:
+    with bmcweb(bmc, port=8071, idle=2) as web, WebuiVue(web.port, large, web.host) as page:
         page.wait_negotiated()
         drive = bmc.wait_for_disk()
         page.mute()

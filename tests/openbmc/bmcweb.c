@@ -19,7 +19,6 @@
  * why the time matters, and is told. Says `listening on PORT`, and for each session that is over a
  * line of JSON. A second page is told that the slot is in use.
  */
-#include <errno.h>
 #include <getopt.h>
 #include <libwebsockets.h>
 #include <signal.h>
@@ -27,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "base/log.h"
@@ -286,21 +286,24 @@ static int serve(int port, const char *token, unsigned idle)
 {
     struct loop_signal *terminate = NULL;
     struct lws_context *context;
+    struct lws_vhost *vhost;
     int r = loop_new(&loop);
 
     if (r == 0)
         r = loop_signal_new(loop, SIGTERM, on_signal, loop, &terminate);
-    context = r == 0 ? context_new(port, token, idle) : NULL;
-    if (context) {
-        printf("listening on %d\n",
-               lws_get_vhost_listen_port(lws_get_vhost_by_name(context, "default")));
-        fflush(stdout);
-        r = loop_run(loop);
-        context_free(context);
-    } else {
+    if (r < 0)
+        return r;
+    context = context_new(port, token, idle);
+    vhost = context ? lws_get_vhost_by_name(context, "default") : NULL;
+    if (!vhost) {
         log_error("the port %d cannot be listened on; is it in use?", port);
-        r = -EADDRINUSE;
+        /* What libwebsockets leaves of a context then can be neither used nor freed. */
+        _exit(1);
     }
+    printf("listening on %d\n", lws_get_vhost_listen_port(vhost));
+    fflush(stdout);
+    r = loop_run(loop);
+    context_free(context);
     loop_signal_free(terminate);
     loop_free(loop);
     return r;

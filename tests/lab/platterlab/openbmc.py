@@ -23,7 +23,6 @@ from webui_vue import TOKEN  # noqa: E402
 _BMCWEB = BUILD / "tests/openbmc/bmcweb"
 _PROXY = BUILD / "src/nbd-proxy/nbd-proxy"
 _HELPER = BUILD / "src/priv/platter-helper"
-_PORT = 8070
 
 # Whoever has these names and no business any more.
 _PROCESSES = "for d in /proc/[0-9]*; do read -r name <$d/comm && echo $name; done 2>/dev/null"
@@ -38,10 +37,10 @@ def check_built() -> None:
 class Bmcweb:
     """The stand-in, running; its sessions come one after the other."""
 
-    def __init__(self, bmc: VirtualBmc, command: Command) -> None:
+    def __init__(self, bmc: VirtualBmc, command: Command, port: int) -> None:
         self._bmc = bmc
         self._command = command
-        self.host, self.port = bmc.address(_PORT)
+        self.host, self.port = bmc.address(port)
 
     def sessions(self) -> list[dict]:
         """Those that are over."""
@@ -73,15 +72,17 @@ class Bmcweb:
 
 
 @contextmanager
-def bmcweb(bmc: VirtualBmc, idle: int = 60, **configuration: object) -> Iterator[Bmcweb]:
-    """The stand-in with `nbd-proxy 0` behind it, for as long as the context lasts. What is given
-    goes into the configuration "0"."""
+def bmcweb(
+    bmc: VirtualBmc, port: int = 8070, idle: int = 60, **configuration: object
+) -> Iterator[Bmcweb]:
+    """The stand-in with `nbd-proxy 0` behind it, for as long as the context lasts. What else is
+    given goes into the configuration "0"."""
     check_built()
     described = {"nbd-device": "/dev/nbd0", "default": True, **configuration}
     bmc.write_file("/etc/nbd-proxy.json", json.dumps({"configurations": {"0": described}}))
     proxy = f"exec {_PROXY} --config /etc/nbd-proxy.json --helper {_HELPER} 0 2>>/run/nbd-proxy.log"
-    command = bmc.start([str(_BMCWEB), "--port", str(_PORT), "--token", TOKEN, "--idle", str(idle),
+    command = bmc.start([str(_BMCWEB), "--port", str(port), "--token", TOKEN, "--idle", str(idle),
                          "--", "sh", "-c", proxy])
     command.wait_for_output("listening on")
-    yield Bmcweb(bmc, command)
+    yield Bmcweb(bmc, command, port)
     command.stop()
