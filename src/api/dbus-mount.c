@@ -16,6 +16,7 @@
 #include <sys/un.h>
 
 #include "api/dbus-parts.h"
+#include "api/openbmc-offer.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/loop.h"
@@ -220,13 +221,7 @@ int dbus_mount(struct dbus_slot *s, char *why, size_t room)
 {
     const struct dbus_config *config = &s->dbus->config;
     const char *path = config->sockets[s->number];
-    struct control_offer offer = {
-        .kind = MEDIUM_DISK,
-        .name = "OpenBMC virtual media",
-        .modified = -1,
-        .profile = "openbmc",
-        .ends_with_line = true,
-    };
+    struct control_offer offer;
     struct control_slot c;
     struct stream *stream;
     int r;
@@ -236,8 +231,7 @@ int dbus_mount(struct dbus_slot *s, char *why, size_t room)
         snprintf(why, room, "Slot is in use");
         return -EBUSY;
     }
-    if (strcmp(c.drive, "cd") == 0)
-        offer.kind = MEDIUM_CD;
+    offer = openbmc_offer(&c);
     r = dial(path);
     if (r >= 0)
         r = stream_unix_new(config->loop, r, &stream);

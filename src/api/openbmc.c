@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The page of OpenBMC as a far end, over whatever offers the controls (api/control.h). It says
- * nothing of its image but by NBD, so the drive's kind is the slot's and its name is made up here;
- * and it cannot come back, so its session ends with its line. It keeps no state.
+ * The page of OpenBMC as a far end, over whatever offers the controls (api/control.h). It keeps no
+ * state.
  */
 #include "api/openbmc.h"
 
 #include <string.h>
 
 #include "api/media-query.h"
+#include "api/openbmc-offer.h"
 
 /*
  * Who may open a drive here: the one place where that is judged. There is no login yet, so it is
@@ -35,6 +35,7 @@ static void open_drive(void *owner, const char *path, const struct web_arguments
     const struct control *control = owner;
     int slot = path_slot(path, control_slot_count(control));
     struct control_slot about;
+    struct control_offer offer;
 
     (void)arguments;
     if (slot < 0) {
@@ -43,14 +44,8 @@ static void open_drive(void *owner, const char *path, const struct web_arguments
         return;
     }
     control_get_slot(control, (unsigned)slot, &about);
-    control_open_slot(control, (unsigned)slot, stream,
-                      &(struct control_offer){
-                          .kind = strcmp(about.drive, "cd") == 0 ? MEDIUM_CD : MEDIUM_DISK,
-                          .name = "OpenBMC virtual media",
-                          .modified = -1,
-                          .profile = "openbmc",
-                          .ends_with_line = true,
-                      });
+    offer = openbmc_offer(&about);
+    control_open_slot(control, (unsigned)slot, stream, &offer);
 }
 
 static struct web_route route(const char *prefix, const struct control *control)
