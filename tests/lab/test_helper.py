@@ -452,7 +452,7 @@ def test_a_device_alone_goes_from_under_a_program(bmc, alone, line):
     holder = bmc.start(["/usr/bin/python3", "-c", HOLD, device])
     holder.wait_for_output("opened")
     client.say(f"detach 1 {line}")
-    client.wait("reply detach 0", 2)
+    client.wait("reply detach 0", 5)
     holder.wait_for_output("failed 5")
     assert settings_of(bmc, device) == KERNELS_SETTINGS
     # The kernel keeps the number for as long as the program has it open.
@@ -474,7 +474,7 @@ def test_a_device_alone_goes_from_a_mute_server(bmc, alone, line):
     reader = read_in_background(bmc, device)
     client.wait("held")
     client.say(f"detach 0 {line}")
-    client.wait("reply detach 0", 2 if line == "dead" else 6)
+    client.wait("reply detach 0", 5 if line == "dead" else 10)
     reader.wait()
     bmc.wait_clean()
     client.kill()
