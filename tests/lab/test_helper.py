@@ -234,8 +234,9 @@ def test_detach_from_a_mute_server(bmc, helper, line):
     client.wait("reply detach 0")
     took = time.monotonic() - began
     print(f"detach took {took:.2f} s")
-    # An orderly teardown is given three seconds before its line is cut.
-    assert took < (2 if line == "dead" else 6)
+    # An orderly teardown is given three seconds before its line is cut; what waits for the kernel's
+    # own limits takes thirty.
+    assert took < (10 if line == "dead" else 13)
     reader.wait()
     client.kill()
 
