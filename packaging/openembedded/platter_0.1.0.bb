@@ -24,10 +24,10 @@ inherit meson pkgconfig systemd useradd
 
 DEPENDS = "inih jansson libaio libuv openssl"
 
-# What each is and needs is in docs/openbmc.md; web and dbus are platterd's, so they need daemon.
-PACKAGECONFIG ??= "nbd-proxy helper"
-PACKAGECONFIG[nbd-proxy] = "-Dnbd-proxy=true,-Dnbd-proxy=false,,"
+# What each is and needs is in docs/openbmc.md. nbd-proxy needs helper; web and dbus need daemon.
+PACKAGECONFIG ??= "helper nbd-proxy"
 PACKAGECONFIG[helper] = "-Dhelper=true,-Dhelper=false,libnl,"
+PACKAGECONFIG[nbd-proxy] = "-Dnbd-proxy=true,-Dnbd-proxy=false,,"
 PACKAGECONFIG[daemon] = "-Ddaemon=true,-Ddaemon=false,libwebsockets,libwebsockets-evlib-uv"
 PACKAGECONFIG[web] = "-Dpage=true,-Dpage=false,,"
 PACKAGECONFIG[dbus] = "-Ddbus=enabled,-Ddbus=disabled,systemd,"
