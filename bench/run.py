@@ -19,10 +19,12 @@ import rows_kernel
 import rows_line
 import rows_loopback
 import rows_memory
+import rows_openbmc
 import rows_usb
 from result import NotMeasured, Result
 
-MODULES = (rows_line, rows_browser, rows_loopback, rows_kernel, rows_usb, rows_fetch, rows_memory)
+MODULES = (rows_line, rows_browser, rows_loopback, rows_kernel, rows_usb, rows_openbmc, rows_fetch,
+           rows_memory)
 GROUPS = {name: function for module in MODULES for name, function in module.ROWS.items()}
 
 

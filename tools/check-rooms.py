@@ -46,7 +46,7 @@ MAY_INCLUDE = {
 LIBRARIES = {
     r"libwebsockets\.h": ["transport", "api/http"],
     r"uv\.h": ["base/loop", "transport", "daemon"],
-    r"systemd/sd-bus\.h": [],
+    r"systemd/sd-bus\.h": ["api/dbus"],
     r"netlink/.*": ["priv"],
     r"linux/(nbd|nbd-netlink)\.h": ["priv"],
     r"libaio\.h": ["export/usb-aio"],

@@ -23,7 +23,10 @@ struct control_slot {
     const char *uri;             /* where programs find the drive; may be "" */
     const char *reason;          /* why the last session ended, or its far end was lost; or "" */
     const struct medium *medium; /* NULL when there is none */
+    bool busy;                   /* it has a session, in whatever state */
+    bool shown;                  /* the machine has the medium as a drive */
     bool locked;                 /* the machine has locked it in */
+    enum stream_close why;       /* with the reason of an end: of what sort it is */
     unsigned grace, keep;        /* seconds, as configured */
     bool waiting;                /* for a far end that was lost: */
     unsigned grace_left;         /* seconds until requests fail; */
@@ -34,9 +37,11 @@ struct control_slot {
 /* What a far end comes with. */
 struct control_offer {
     enum medium_kind kind;
-    const char *name;   /* valid text */
-    int64_t modified;   /* when the file was last changed, milliseconds since 1970; -1: not told */
-    const char *resume; /* the token of the session it comes back to; NULL: it begins one */
+    const char *name;    /* valid text */
+    int64_t modified;    /* when the file was last changed, milliseconds since 1970; -1: not told */
+    const char *resume;  /* the token of the session it comes back to; NULL: it begins one */
+    const char *profile; /* what may be asked of it: source/profile.h; NULL: as of our own page */
+    bool ends_with_line; /* it cannot come back: a lost line ends its session */
 };
 
 /* What came of the wish to end a session. */
@@ -62,8 +67,13 @@ struct control_ops {
      */
     void (*open_slot)(void *owner, unsigned slot, struct stream *stream,
                       const struct control_offer *offer);
-    /* Ends the slot's session, as somebody at the device may; `force`: locked in or not. */
-    enum control_end (*end_slot)(void *owner, unsigned slot, bool force);
+    /*
+     * Ends the slot's session, as somebody at the device may; `force`: locked in or not. `reason`:
+     * one sentence for the far end, at most 120 bytes of UTF-8.
+     */
+    enum control_end (*end_slot)(void *owner, unsigned slot, bool force, const char *reason);
+    /* Calls `stepped` whenever get_slot() may tell something new of a slot. One watcher. */
+    void (*watch_slots)(void *owner, void (*stepped)(void *arg, unsigned slot), void *arg);
     /* The states there are, from 0; NULL past the last. */
     const char *(*state_name)(void *owner, unsigned n);
 };
@@ -85,9 +95,16 @@ static inline void control_open_slot(const struct control *c, unsigned slot, str
     c->ops->open_slot(c->owner, slot, stream, offer);
 }
 
-static inline enum control_end control_end_slot(const struct control *c, unsigned slot, bool force)
+static inline enum control_end control_end_slot(const struct control *c, unsigned slot, bool force,
+                                                const char *reason)
 {
-    return c->ops->end_slot(c->owner, slot, force);
+    return c->ops->end_slot(c->owner, slot, force, reason);
+}
+
+static inline void control_watch_slots(const struct control *c,
+                                       void (*stepped)(void *arg, unsigned slot), void *arg)
+{
+    c->ops->watch_slots(c->owner, stepped, arg);
 }
 
 static inline const char *control_state_name(const struct control *c, unsigned n)

@@ -68,7 +68,7 @@ static bool is_end(const char *path)
 {
     const char *last = strrchr(path, '/');
 
-    return strncmp(path, "/api/slots/", 11) == 0 && strcmp(last, "/end") == 0;
+    return strncmp(path, MEDIA_SLOTS, strlen(MEDIA_SLOTS)) == 0 && strcmp(last, "/end") == 0;
 }
 
 static void api_get(void *owner, const char *path, struct web_reply *reply)
@@ -111,7 +111,7 @@ static int read_force(const struct web_arguments *arguments)
 static unsigned end_session(const struct control *control, unsigned slot, bool force,
                             const char **sentence)
 {
-    switch (control_end_slot(control, slot, force)) {
+    switch (control_end_slot(control, slot, force, "The session was ended on the device.")) {
     case CONTROL_ENDS:
         return 204;
     case CONTROL_EMPTY:
@@ -129,7 +129,7 @@ static unsigned api_post(void *owner, const char *path, const struct web_argumen
                          const char **sentence)
 {
     const struct control *control = owner;
-    int slot = media_path_slot(path, "/end", control_slot_count(control));
+    int slot = media_path_slot(path, MEDIA_SLOTS, "/end", control_slot_count(control));
     int force = read_force(arguments);
 
     if (!is_end(path)) {
@@ -151,7 +151,7 @@ static void api_open(void *owner, const char *path, const struct web_arguments *
                      struct stream *stream)
 {
     const struct control *control = owner;
-    int slot = media_path_slot(path, "/media", control_slot_count(control));
+    int slot = media_path_slot(path, MEDIA_SLOTS, "/media", control_slot_count(control));
     const char *wrong = slot < 0 ? "This machine has no drive of that number." : NULL;
     struct control_offer offer;
     struct media_query query;

@@ -6,19 +6,17 @@
 
 #include "base/utf8.h"
 
-#define PATH_BEFORE "/api/slots/"
-
 /* What a JavaScript number can count up to one by one. */
 #define MODIFIED_MAX ((INT64_C(1) << 53) - 1)
 
-int media_path_slot(const char *path, const char *after, unsigned slot_count)
+int media_path_slot(const char *path, const char *before, const char *after, unsigned slot_count)
 {
     unsigned number = 0;
     const char *at = path;
 
-    if (strncmp(at, PATH_BEFORE, strlen(PATH_BEFORE)) != 0)
+    if (strncmp(at, before, strlen(before)) != 0)
         return -1;
-    at += strlen(PATH_BEFORE);
+    at += strlen(before);
     if (*at < '0' || *at > '9' || (at[0] == '0' && at[1] >= '0' && at[1] <= '9'))
         return -1;
     for (; *at >= '0' && *at <= '9'; at++) {

@@ -22,8 +22,10 @@ struct media_query {
     char resume[MEDIA_TOKEN_DIGITS + 1]; /* lower-case hexadecimal; "" when nothing is resumed */
 };
 
-/* The slot that `path` names, as /api/slots/N and `after`, if there are more than N; else -1. */
-int media_path_slot(const char *path, const char *after, unsigned slot_count);
+#define MEDIA_SLOTS "/api/slots/"
+
+/* The slot that `path` names, as `before`, N and `after`, if there are more than N; else -1. */
+int media_path_slot(const char *path, const char *before, const char *after, unsigned slot_count);
 
 /* Begins with nothing known. */
 void media_query_init(struct media_query *q);

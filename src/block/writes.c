@@ -213,7 +213,7 @@ int writes_begin(struct engine *e, struct request *r)
 
 /* ---- pieces ---- */
 
-static void copy_edge(const struct engine *e, uint8_t *to, uint64_t at, uint64_t length)
+static void copy_edge(const struct engine *e, uint8_t *to, uint64_t at, size_t length)
 {
     const struct cache_block *b = cache_look(e->cache, at / CACHE_BLOCK);
 
@@ -231,13 +231,15 @@ static void fill(const struct engine *e, const struct write *write, const struct
     uint64_t to = at + piece->ask.length;
     uint64_t from = r->offset > at ? r->offset : at;
     uint64_t upto = r->offset + r->length < to ? r->offset + r->length : to;
+    /* All within the piece. */
+    size_t before = (size_t)(from - at), length = (size_t)(upto - from);
 
-    copy_edge(e, data, at, from - at);
+    copy_edge(e, data, at, before);
     if (r->op == REQUEST_WRITE)
-        memcpy(data + (from - at), r->data + (from - r->offset), upto - from);
+        memcpy(data + before, r->data + (from - r->offset), length);
     else
-        memset(data + (from - at), 0, upto - from);
-    copy_edge(e, data + (upto - at), upto, to - upto);
+        memset(data + before, 0, length);
+    copy_edge(e, data + before + length, upto, (size_t)(to - upto));
 }
 
 /* How far from write->at on the far end can trim or zero by itself; 0: here are data to write. */

@@ -110,9 +110,11 @@ static int pair_check(struct config_parser *p, unsigned number, unsigned other)
     bool usb = config_is_usb_drive(a) && config_is_usb_drive(b);
     const char *same = NULL, *mend = "";
 
-    if (has_export(a, "unix") != has_export(b, "unix"))
+    if (strcmp(a->dbus_socket, b->dbus_socket) == 0)
+        same = "dbus_socket";
+    else if (has_export(a, "unix") != has_export(b, "unix"))
         return 0;
-    if (has_export(a, "unix"))
+    else if (has_export(a, "unix"))
         same = strcmp(a->socket_path, b->socket_path) == 0 ? "socket" : NULL;
     else if (usb && strcmp(a->serial, b->serial) == 0)
         same = "serial number";
@@ -145,6 +147,9 @@ static int slot_check(struct config_parser *p, unsigned number)
     if (!slot->socket_path[0])
         snprintf(slot->socket_path, sizeof slot->socket_path, "%s/slot-%u.sock",
                  p->config->runtime_dir, number);
+    if (!slot->dbus_socket[0])
+        snprintf(slot->dbus_socket, sizeof slot->dbus_socket, "/run/virtual-media/nbd%u.sock",
+                 number);
     /* At least twelve upper-case hexadecimal digits (USB MSC BOT 1.0, section 4.1.1): "PLATTER"
      * and the slot. */
     if (!slot->serial[0])

@@ -56,6 +56,14 @@ static int set_path(struct config_parser *p, const struct key *key, void *base, 
     return 0;
 }
 
+static int set_page(struct config_parser *p, const struct key *key, void *base, const char *value)
+{
+    if (strcmp(value, "none") != 0)
+        return set_path(p, key, base, value);
+    *((char *)base + key->offset) = '\0';
+    return 0;
+}
+
 static int set_yes_no(struct config_parser *p, const struct key *key, void *base, const char *value)
 {
     struct shown s;
@@ -197,6 +205,20 @@ static int set_write(struct config_parser *p, const struct key *key, void *base,
     if (!back && strcmp(value, "through") != 0)
         return config_fail(p, p->line, "write is \"%s\"; say through or back.", show(&s, value));
     *(bool *)((char *)base + key->offset) = back;
+    return 0;
+}
+
+/* The bus itself says whether it is one; here it only must not be mistaken for something else. */
+static int set_bus(struct config_parser *p, const struct key *key, void *base, const char *value)
+{
+    struct shown s;
+
+    if (strlen(value) >= key->room || (strcmp(value, "system") != 0 && !strchr(value, ':')))
+        return config_fail(p, p->line,
+                           "bus is \"%s\"; say system, or an address of at most %zu characters as "
+                           "unix:path=/run/dbus/system_bus_socket.",
+                           show(&s, value), key->room - 1);
+    strcpy((char *)base + key->offset, value);
     return 0;
 }
 
@@ -409,12 +431,16 @@ static const struct key keys[] = {
     {CONFIG_DAEMON, "listen", set_listen, NOWHERE},
     {CONFIG_DAEMON, "insecure_no_login", set_yes_no, IN_CONFIG(insecure_no_login)},
     {CONFIG_DAEMON, "host_names", set_names, NOWHERE},
-    {CONFIG_DAEMON, "page", set_path, IN_CONFIG(page_dir)},
+    {CONFIG_DAEMON, "page", set_page, IN_CONFIG(page_dir)},
     {CONFIG_DAEMON, "runtime_dir", set_path, IN_CONFIG(runtime_dir)},
     {CONFIG_HELPER, "socket", set_path, IN_CONFIG(helper_socket)},
     {CONFIG_HELPER, "state_dir", set_path, IN_CONFIG(helper_state_dir)},
     {CONFIG_HELPER, "user", set_user, IN_CONFIG(helper_user)},
     {CONFIG_HELPER, "restart_grace", set_number, ROOM_IN(config, restart_grace), 0, 20, "seconds"},
+    {CONFIG_DBUS, "enabled", set_yes_no, IN_CONFIG(dbus_enabled)},
+    {CONFIG_DBUS, "bus", set_bus, IN_CONFIG(dbus_bus)},
+    {CONFIG_DBUS, "inactivity_timeout", set_number, ROOM_IN(config, dbus_inactivity), 0, 604800,
+     "seconds"},
     {CONFIG_SLOT, "name", set_slot_name, IN_SLOT(name)},
     {CONFIG_SLOT, "export", set_export, IN_SLOT(export_name)},
     {CONFIG_SLOT, "socket", set_path, IN_SLOT(socket_path)},
@@ -432,6 +458,7 @@ static const struct key keys[] = {
     {CONFIG_SLOT, "grace", set_grace, ROOM_IN(config_slot, grace), 1, 3600, "seconds"},
     {CONFIG_SLOT, "keep", set_number, ROOM_IN(config_slot, keep), 0, 604800, "seconds"},
     {CONFIG_SLOT, "cache", set_number, ROOM_IN(config_slot, cache), 4, 1024, "MiB"},
+    {CONFIG_SLOT, "dbus_socket", set_path, IN_SLOT(dbus_socket)},
 };
 
 #define KEY_COUNT (sizeof keys / sizeof keys[0])
@@ -463,12 +490,15 @@ int config_set(struct config_parser *p, const char *name, const char *value)
     if (p->section == CONFIG_NO_SECTION)
         return config_fail(
             p, p->line,
-            "\"%s\" stands before the first section; put it under [daemon], [helper] "
-            "or a [slot 0].",
+            "\"%s\" stands before the first section; put it under [daemon], [helper], "
+            "[dbus] or a [slot 0].",
             show(&s, name));
     if (p->section == CONFIG_HELPER) {
         seen = &p->helper;
         strcpy(where, "helper");
+    } else if (p->section == CONFIG_DBUS) {
+        seen = &p->dbus;
+        strcpy(where, "dbus");
     } else if (p->section == CONFIG_SLOT) {
         seen = &p->slots[p->slot];
         base = &p->config->slots[p->slot];

@@ -13,6 +13,7 @@ enum config_section {
     CONFIG_NO_SECTION,
     CONFIG_DAEMON,
     CONFIG_HELPER,
+    CONFIG_DBUS,
     CONFIG_SLOT,
 };
 
@@ -39,6 +40,7 @@ struct config_parser {
     unsigned slot; /* when section is CONFIG_SLOT */
     struct config_seen daemon;
     struct config_seen helper;
+    struct config_seen dbus;
     struct config_seen slots[CONFIG_SLOTS_MAX];
     unsigned listen_line;
     unsigned grace_line[CONFIG_SLOTS_MAX]; /* 0: the default */

@@ -78,6 +78,10 @@ static struct config_seen *section_find(struct config_parser *p, const char *nam
         p->section = CONFIG_HELPER;
         return &p->helper;
     }
+    if (strcmp(name, "dbus") == 0) {
+        p->section = CONFIG_DBUS;
+        return &p->dbus;
+    }
     if (strncmp(name, "slot ", 5) == 0 && slot_number(name + 5, &p->slot)) {
         if (p->slot >= CONFIG_SLOTS_MAX) {
             config_fail(p, p->line, "there can be %d slots at most; number them 0 to %d.",
@@ -88,8 +92,8 @@ static struct config_seen *section_find(struct config_parser *p, const char *nam
         return &p->slots[p->slot];
     }
     config_fail(p, p->line,
-                "unknown section [%s]; the sections are [daemon], [helper] and [slot 0], [slot 1] "
-                "and so on.",
+                "unknown section [%s]; the sections are [daemon], [helper], [dbus] and [slot 0], "
+                "[slot 1] and so on.",
                 log_quote(name, quoted, sizeof quoted));
     return NULL;
 }
@@ -181,6 +185,8 @@ static void set_defaults(struct config *config)
     strcpy(config->helper_state_dir, "/run/platter-helper");
     strcpy(config->helper_user, "platter");
     config->restart_grace = 10;
+    strcpy(config->dbus_bus, "system");
+    config->dbus_inactivity = 1800;
     for (size_t i = 0; i < CONFIG_SLOTS_MAX; i++) {
         strcpy(config->slots[i].nbd, "auto");
         strcpy(config->slots[i].udc, "auto");

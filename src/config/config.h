@@ -49,6 +49,7 @@ struct config_slot {
                        (unix) */
     unsigned keep;  /* seconds its drive then stays, giving errors; default 3600 */
     unsigned cache; /* MiB of the image held in memory at most; default 32 */
+    char dbus_socket[108]; /* where D-Bus callers listen; default /run/virtual-media/nbdN.sock */
 };
 
 struct config_listen {
@@ -63,7 +64,7 @@ struct config {
     bool insecure_no_login;                 /* required for any address but loopback */
     char host_names[CONFIG_NAMES_MAX][128]; /* names the page may be reached by, beside addresses */
     size_t host_name_count;
-    char page_dir[256];
+    char page_dir[256];   /* "": there is no page */
     char runtime_dir[64]; /* default /run/platter */
     /* [helper] */
     char helper_socket[108];   /* default /run/platter-helper/helper.sock */
@@ -71,6 +72,11 @@ struct config {
     char helper_user[32];   /* who may speak to the helper besides root: a name or a number; default
                                "platter" */
     unsigned restart_grace; /* seconds the helper keeps drives without platterd; default 10 */
+    /* [dbus] */
+    bool dbus_enabled;
+    char dbus_bus[256];       /* "system", or an address of the D-Bus specification */
+    unsigned dbus_inactivity; /* seconds until a drive that no machine uses goes; 0: never; default
+                                 1800 */
     /* [slot N] */
     struct config_slot slots[CONFIG_SLOTS_MAX];
     size_t slot_count; /* slots are numbered from 0 without gaps */

@@ -293,6 +293,25 @@ static bool check_slot(const struct check *c, unsigned n, bool runtime, struct k
                because);
 }
 
+/* Where web servers are to listen: they make the socket, but not its directory. */
+static void check_dbus(const struct check *c)
+{
+    for (unsigned i = 0; i < c->config->slot_count; i++) {
+        const char *path = c->config->slots[i].dbus_socket;
+        char directory[sizeof c->config->slots[i].dbus_socket];
+
+        snprintf(directory, sizeof directory, "%s", path);
+        strrchr(directory, '/')[1] = '\0';
+        if (access(directory, X_OK) == 0)
+            say(c, true, "D-Bus: slot %u: its callers listen at %s", i, path);
+        else
+            say(c, false,
+                "D-Bus: slot %u: %s: %s; make it for those who call and the user that platterd "
+                "runs as (systemd-tmpfiles --create), or name another place with dbus_socket",
+                i, directory, strerror(errno));
+    }
+}
+
 int check_report(const struct config *config, const char *root, const char *release, FILE *out)
 {
     struct check c = {.config = config, .root = root, .release = release, .out = out};
@@ -302,10 +321,13 @@ int check_report(const struct config *config, const char *root, const char *rele
 
     runtime = check_directory(&c, "runtime directory", config->runtime_dir, W_OK | X_OK,
                               "create it for the user that platterd runs as");
-    check_directory(&c, "page", config->page_dir, R_OK | X_OK,
-                    "install the page, or name its directory with [daemon] page");
+    if (*config->page_dir)
+        check_directory(&c, "page", config->page_dir, R_OK | X_OK,
+                        "install the page, or name its directory with [daemon] page");
     for (size_t i = 0; i < config->listen_count; i++)
         check_listen(&c, &config->listen[i]);
+    if (config->dbus_enabled)
+        check_dbus(&c);
     check_kernel_side(&c, &side);
     for (unsigned i = 0; i < config->slot_count; i++)
         all = check_slot(&c, i, runtime, &side) && all;

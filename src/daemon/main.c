@@ -24,7 +24,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "api/dbus.h"
 #include "api/http.h"
+#include "api/openbmc.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "config/config.h"
@@ -51,9 +53,13 @@ struct daemon {
     struct slot *slots[CONFIG_SLOTS_MAX];
     struct slot_status status; /* of the last control_get_slot() */
     struct control control;
-    struct web_route routes[2];
+    void (*stepped)(void *arg, unsigned slot); /* who watches the slots; NULL: nobody */
+    void *stepped_arg;
+    struct web_route routes[4];
     const char *host_names[CONFIG_NAMES_MAX];
     struct web *web;
+    const char *dbus_sockets[CONFIG_SLOTS_MAX];
+    struct dbus *dbus;
     struct loop_signal *terminate, *interrupt, *leave;
     struct loop_timer *limit;
     bool stopping;
@@ -102,7 +108,10 @@ static void daemon_get_slot(void *owner, unsigned slot, struct control_slot *out
         .uri = s->uri,
         .reason = s->reason,
         .medium = s->has_medium ? &s->medium : NULL,
+        .busy = !slot_is_idle(d->slots[slot]),
+        .shown = s->shown,
         .locked = s->locked,
+        .why = s->why,
         .grace = d->config.slots[slot].grace,
         .keep = d->config.slots[slot].keep,
         .waiting = s->grace_left > 0 || s->keep_left > 0,
@@ -112,7 +121,7 @@ static void daemon_get_slot(void *owner, unsigned slot, struct control_slot *out
     };
 }
 
-static enum control_end daemon_end_slot(void *owner, unsigned slot, bool force)
+static enum control_end daemon_end_slot(void *owner, unsigned slot, bool force, const char *reason)
 {
     struct daemon *d = owner;
 
@@ -122,8 +131,16 @@ static enum control_end daemon_end_slot(void *owner, unsigned slot, bool force)
         slot_request_eject(d->slots[slot]);
         return CONTROL_LOCKED;
     }
-    slot_end(d->slots[slot], STREAM_CLOSE_NORMAL, "The session was ended on the device.");
+    slot_end(d->slots[slot], STREAM_CLOSE_NORMAL, reason);
     return CONTROL_ENDS;
+}
+
+static void daemon_watch_slots(void *owner, void (*stepped)(void *arg, unsigned slot), void *arg)
+{
+    struct daemon *d = owner;
+
+    d->stepped = stepped;
+    d->stepped_arg = arg;
 }
 
 static const char *daemon_state_name(void *owner, unsigned n)
@@ -148,6 +165,8 @@ static void daemon_open_slot(void *owner, unsigned slot, struct stream *stream,
                   .name = offer->name,
                   .modified = offer->modified,
                   .resume = offer->resume,
+                  .profile = offer->profile,
+                  .ends_with_line = offer->ends_with_line,
               });
 }
 
@@ -156,6 +175,7 @@ static const struct control_ops daemon_control = {
     .get_slot = daemon_get_slot,
     .open_slot = daemon_open_slot,
     .end_slot = daemon_end_slot,
+    .watch_slots = daemon_watch_slots,
     .state_name = daemon_state_name,
 };
 
@@ -175,17 +195,24 @@ static void daemon_usb_stopped(void *arg)
     web_stop(d->web, daemon_web_stopped, d);
 }
 
-static void daemon_slot_idle(void *arg)
+/* When all slots are idle. */
+static void daemon_stop_rest(struct daemon *d)
 {
-    struct daemon *d = arg;
-
-    if (!d->stopping)
-        return;
     for (size_t i = 0; i < d->config.slot_count; i++) {
         if (!slot_is_idle(d->slots[i]))
             return;
     }
     usb_devices_stop(d->usb, daemon_usb_stopped, d);
+}
+
+static void daemon_slot_stepped(void *arg, unsigned slot)
+{
+    struct daemon *d = arg;
+
+    if (d->stepped)
+        d->stepped(d->stepped_arg, slot);
+    if (d->stopping && slot_is_idle(d->slots[slot]))
+        daemon_stop_rest(d);
 }
 
 static void daemon_limit_reached(void *arg)
@@ -209,7 +236,7 @@ static void daemon_stop(void *arg)
     loop_timer_set(d->limit, STOP_LIMIT_MS);
     for (size_t i = 0; i < d->config.slot_count; i++)
         slot_end(d->slots[i], STREAM_CLOSE_SHUTDOWN, "Platter was stopped on the machine.");
-    daemon_slot_idle(d);
+    daemon_stop_rest(d);
 }
 
 static void daemon_left(void *arg)
@@ -272,7 +299,7 @@ static int daemon_slots_new(struct daemon *d)
         r = slot_new(&config, &d->slots[i]);
         if (r < 0)
             return r;
-        slot_watch_idle(d->slots[i], daemon_slot_idle, d);
+        slot_watch(d->slots[i], daemon_slot_stepped, d);
     }
     return 0;
 }
@@ -297,7 +324,7 @@ static int daemon_web_new(struct daemon *d)
         .host_name_count = d->config.host_name_count,
         .page_dir = d->config.page_dir,
         .routes = d->routes,
-        .route_count = 2,
+        .route_count = sizeof d->routes / sizeof d->routes[0],
     };
     char error[512];
 
@@ -306,13 +333,38 @@ static int daemon_web_new(struct daemon *d)
             (struct web_listen){.host = d->config.listen[i].host, .port = d->config.listen[i].port};
     for (size_t i = 0; i < d->config.host_name_count; i++)
         d->host_names[i] = d->config.host_names[i];
-    d->control = (struct control){.ops = &daemon_control, .owner = d, .version = PLATTER_VERSION};
     d->routes[0] = http_api_route(&d->control);
     d->routes[1] = http_metrics_route(&d->control);
+    d->routes[2] = openbmc_vm_route(&d->control);
+    d->routes[3] = openbmc_nbd_route(&d->control);
     if (web_new(&web, &d->web, error, sizeof error) == 0)
         return 0;
     log_error("%s", error);
     return -1;
+}
+
+static int daemon_dbus_new(struct daemon *d)
+{
+    struct dbus_config dbus = {
+        .loop = d->loop,
+        .control = &d->control,
+        .bus = d->config.dbus_bus,
+        .sockets = d->dbus_sockets,
+        .inactivity = d->config.dbus_inactivity,
+    };
+    int r;
+
+    if (!d->config.dbus_enabled)
+        return 0;
+    for (size_t i = 0; i < d->config.slot_count; i++)
+        d->dbus_sockets[i] = d->config.slots[i].dbus_socket;
+    r = dbus_new(&dbus, &d->dbus);
+    if (r == -EOPNOTSUPP)
+        log_error("this platterd was built without D-Bus: say enabled = no under [dbus] in the "
+                  "configuration, or build it with -Ddbus=enabled");
+    else if (r < 0)
+        log_error("the D-Bus API cannot be made: %s", strerror(-r));
+    return r;
 }
 
 static int daemon_new(struct daemon *d)
@@ -340,7 +392,8 @@ static int daemon_new(struct daemon *d)
         log_error("the slots cannot be made: %s", strerror(-r));
         return -1;
     }
-    if (daemon_web_new(d) < 0)
+    d->control = (struct control){.ops = &daemon_control, .owner = d, .version = PLATTER_VERSION};
+    if (daemon_web_new(d) < 0 || daemon_dbus_new(d) < 0)
         return -1;
     /* Last, for from here on nothing fails: a slot that has taken a drive over cannot be freed. */
     for (size_t i = 0; i < d->config.slot_count; i++)
@@ -353,6 +406,7 @@ static void daemon_free(struct daemon *d)
 {
     if (d->drives_stay)
         return;
+    dbus_free(d->dbus);
     for (size_t i = 0; i < d->config.slot_count; i++)
         slot_free(d->slots[i]);
     usb_devices_free(d->usb);

@@ -184,7 +184,7 @@ static bool is_answered(const struct sockaddr_un *address)
 
 static int fail_start(struct unix_export *u, int error, const char *what, const char *mend)
 {
-    snprintf(u->reason, sizeof u->reason, "cannot offer the drive at %s: %s; %s", u->path, what,
+    snprintf(u->reason, sizeof u->reason, "cannot offer the drive at %.120s: %s; %s", u->path, what,
              mend);
     return error;
 }

@@ -36,11 +36,10 @@ void plan_name(unsigned slot, char out[PLAN_TEXT_MAX])
 
 void plan_path(unsigned slot, enum plan_part part, char out[PLAN_PATH_MAX])
 {
-    char name[PLAN_TEXT_MAX] = "";
-
     if (part == PLAN_PART_USB_FUNCTION || part == PLAN_PART_USB_LINK)
-        plan_name(slot, name);
-    snprintf(out, PLAN_PATH_MAX, "platter-%u%s%s", slot, part_paths[part], name);
+        snprintf(out, PLAN_PATH_MAX, "platter-%u%splatter-%u", slot, part_paths[part], slot);
+    else
+        snprintf(out, PLAN_PATH_MAX, "platter-%u%s", slot, part_paths[part]);
 }
 
 static struct plan_step *add(struct plan *plan, unsigned slot, enum plan_deed deed,

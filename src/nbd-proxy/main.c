@@ -138,13 +138,25 @@ static void proxy_idle(void *arg)
     static struct slot_status status;
 
     slot_get_status(p->slot, &status);
-    if (!is_good_end(status.cause))
+    if (!is_good_end(status.why))
         p->failed = true;
     proxy_hurry(p);
     if (p->device)
         usb_device_stop(p->device, proxy_device_gone, p);
     else
         proxy_device_gone(p);
+}
+
+/* There is one session: what comes once it is over is of no interest. */
+static void proxy_stepped(void *arg, unsigned number)
+{
+    struct proxy *p = arg;
+
+    (void)number;
+    if (!slot_is_idle(p->slot))
+        return;
+    slot_watch(p->slot, NULL, NULL);
+    proxy_idle(p);
 }
 
 static void proxy_stop(void *arg)
@@ -297,7 +309,7 @@ static int proxy_slot_new(struct proxy *p)
         export_free(config.take_export);
         return r;
     }
-    slot_watch_idle(p->slot, proxy_idle, p);
+    slot_watch(p->slot, proxy_stepped, p);
     slot_watch_cut(p->slot, proxy_hurry, p);
     return 0;
 }

@@ -312,16 +312,14 @@ static bool is_teardown(enum keeper_job job)
 static void tell_standing(const struct helper_slot *s, unsigned n, enum keeper_job job,
                           const struct keeper_result *result)
 {
+    const char *now = job == KEEPER_ADOPT ? "another platterd's now" : "there";
+
     if (result->functions > 0)
         log_info("slot %u: a USB device of %u function%s on %s", n, result->functions,
                  result->functions == 1 ? "" : "s", s->drive.record.udc);
-    else if (s->drive.record.gadget)
-        log_info("slot %u: /dev/nbd%u is %s USB drive on %s", n, result->device,
-                 job == KEEPER_ADOPT ? "another platterd's now, and still a" : "a",
-                 s->drive.record.udc);
     else
-        log_info("slot %u: /dev/nbd%u is %s", n, result->device,
-                 job == KEEPER_ADOPT ? "another platterd's now, and still there" : "there");
+        log_info("slot %u: /dev/nbd%u is %s%s%s", n, result->device, now,
+                 s->drive.record.gadget ? ", a USB drive on " : "", s->drive.record.udc);
 }
 
 static void worker_over(struct helper *h, unsigned n, struct worker *w, enum keeper_job job,

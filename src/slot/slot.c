@@ -116,12 +116,15 @@ static uint64_t engine_now(void *arg)
 static void engine_set_alarm(void *arg, uint64_t at)
 {
     struct slot *slot = arg;
-    uint64_t now = loop_clock();
+    uint64_t now;
 
-    if (at == UINT64_MAX)
-        loop_timer_stop(slot->alarm);
-    else
-        loop_timer_set(slot->alarm, at > now ? (at - now + 999) / 1000 : 0);
+    /* One that rings too early only asks again. Set for every request, it would cost each of them
+     * several looks at the clock, which is far away on many a machine. */
+    if (at >= slot->alarm_at)
+        return;
+    now = loop_clock();
+    slot->alarm_at = at;
+    loop_timer_set(slot->alarm, at > now ? (at - now + 999) / 1000 : 0);
 }
 
 static void remember(struct slot *slot);
@@ -139,6 +142,7 @@ static void alarm_rings(void *arg)
 {
     struct slot *slot = arg;
 
+    slot->alarm_at = UINT64_MAX;
     if (slot->engine)
         engine_tick(slot->engine);
 }
@@ -163,6 +167,7 @@ static void begin(struct slot *slot)
         slot->engine = NULL;
     slot->export_started = false;
     slot->beats_soon = false;
+    slot->alarm_at = UINT64_MAX;
     loop_timer_set(slot->heartbeat, HEARTBEAT);
 }
 
@@ -376,7 +381,6 @@ static void handle(struct slot *slot, enum session_event event)
 {
     struct session_step step = session_step(slot->state, event);
     bool ends = step.next == SESSION_IDLE || step.next == SESSION_CLOSING;
-    bool becomes_idle = slot->state != SESSION_IDLE && step.next == SESSION_IDLE;
 
     log_debug("slot %u: %s + %s -> %s", slot->config.number, session_state_name(slot->state),
               session_event_name(event), session_state_name(step.next));
@@ -390,8 +394,8 @@ static void handle(struct slot *slot, enum session_event event)
     run_actions(slot, step.actions);
     if (ends && (step.actions & SESSION_DO_FAIL_REQUESTS) && slot->cut)
         slot->cut(slot->cut_arg);
-    if (becomes_idle && slot->idle)
-        slot->idle(slot->idle_arg);
+    if (slot->stepped)
+        slot->stepped(slot->stepped_arg, slot->config.number);
 }
 
 static void handle_events(void *arg)
@@ -581,10 +585,10 @@ void slot_request_eject(struct slot *slot)
         export_request_eject(slot->export);
 }
 
-void slot_watch_idle(struct slot *slot, void (*idle)(void *arg), void *arg)
+void slot_watch(struct slot *slot, void (*stepped)(void *arg, unsigned number), void *arg)
 {
-    slot->idle = idle;
-    slot->idle_arg = arg;
+    slot->stepped = stepped;
+    slot->stepped_arg = arg;
 }
 
 void slot_watch_cut(struct slot *slot, void (*cut)(void *arg), void *arg)

@@ -61,13 +61,14 @@ struct slot_status {
     const char *state; /* session_state_name(): "idle", "serving", "suspended" ... */
     bool has_medium;   /* then: */
     struct medium medium;
-    bool locked;             /* the machine has locked it in */
-    char uri[384];           /* where programs find the drive; may be "" */
-    char reason[256];        /* why the last session ended, or the far end of this one was lost; one
-                                sentence, or "" */
-    enum stream_close cause; /* why a session ends or has ended, once there is a reason */
-    unsigned grace_left;     /* while a far end is waited for: seconds until requests fail; */
-    unsigned keep_left;      /* and after that, seconds until the drive goes */
+    bool shown;            /* the machine has it as a drive */
+    bool locked;           /* the machine has locked it in */
+    char uri[384];         /* where programs find the drive; may be "" */
+    char reason[256];      /* why the last session ended, or the far end of this one was lost; one
+                              sentence, or "" */
+    enum stream_close why; /* with the reason of an end: of what sort it is */
+    unsigned grace_left;   /* while a far end is waited for: seconds until requests fail; */
+    unsigned keep_left;    /* and after that, seconds until the drive goes */
     struct engine_counters counters; /* of this session, or of the last one */
 };
 
@@ -108,8 +109,11 @@ bool slot_is_idle(const struct slot *slot);
 bool slot_is_locked(const struct slot *slot);
 /* Lets the machine know that a person wants the medium out; it may eject it then. */
 void slot_request_eject(struct slot *slot);
-/* Called on every turn from busy to idle; for a daemon that waits to stop. One watcher. */
-void slot_watch_idle(struct slot *slot, void (*idle)(void *arg), void *arg);
+/*
+ * Calls `stepped` with the slot's number after each step of its session, when slot_get_status() may
+ * tell something else than before. Not to free the slot in. One watcher.
+ */
+void slot_watch(struct slot *slot, void (*stepped)(void *arg, unsigned number), void *arg);
 /* Called when a session is ending whose far end is gone, perhaps more than once: from here on
  * nothing can be read or written any more, and only the teardown is left. One watcher. */
 void slot_watch_cut(struct slot *slot, void (*cut)(void *arg), void *arg);

@@ -41,9 +41,10 @@ void slot_get_status(const struct slot *slot, struct slot_status *out)
         .medium = slot->session.medium,
         .counters = slot->last_counters,
         .grace_left = clock_left(slot, SESSION_GRACE_OVER),
+        .shown = slot->export_started,
         .locked = slot_is_locked(slot),
         .keep_left = clock_left(slot, SESSION_KEEP_OVER),
-        .cause = slot->cause,
+        .why = slot->cause,
     };
     snprintf(out->reason, sizeof out->reason, "%s", slot->reason);
     if (waits(slot))

@@ -66,6 +66,22 @@ bool web_guard_origin(const char *origin, const char *host)
     return false;
 }
 
+bool web_guard_token(const char *text)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    static const char others[] = "0123456789-_.";
+    size_t length = strlen(text);
+    bool has_letter = false;
+
+    for (size_t i = 0; i < length; i++) {
+        if (strchr(letters, text[i]))
+            has_letter = true;
+        else if (!strchr(others, text[i]))
+            return false;
+    }
+    return has_letter && length <= WEB_GUARD_TOKEN_MAX;
+}
+
 bool web_guard_list_has(const char *list, const char *token)
 {
     size_t wanted = strlen(token);

@@ -13,6 +13,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Characters; libwebsockets agrees on no longer subprotocol. */
+#define WEB_GUARD_TOKEN_MAX 62
+
 /*
  * Whether `host`, a Host header's value (RFC 9110, 7.2), is an address literal, "localhost", or one
  * of `names`, with or without a port. NULL, for a missing header, is not.
@@ -21,6 +24,12 @@ bool web_guard_host(const char *host, const char *const *names, size_t name_coun
 
 /* Whether `origin`, an Origin header's value (RFC 6454, 7), is a page of this same `host`. */
 bool web_guard_origin(const char *origin, const char *host);
+
+/*
+ * Whether `text`, the Sec-WebSocket-Protocol header's value (RFC 6455, 11.3.4), is one token and
+ * not a list: at most WEB_GUARD_TOKEN_MAX letters, digits, "-", "_" and ".", a letter among them.
+ */
+bool web_guard_token(const char *text);
 
 /* Whether the comma-separated list of a header holds `token`, letter case aside. */
 bool web_guard_list_has(const char *list, const char *token);

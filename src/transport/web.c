@@ -2,9 +2,13 @@
 /*
  * The web server: one libwebsockets context with one virtual host, on the program's own loop.
  *
- * Sockets are accepted in web-listen.c and adopted here. HTTP ends in http_callback(), which
- * answers from the page in memory or from a route; WebSockets end in media_callback(), which makes
- * them streams (ws.c). A connection's opaque pointer is the body it is being sent, or its stream.
+ * Sockets are accepted in web-listen.c and adopted here. HTTP is answered from the page in memory
+ * or from a route; a WebSocket is made a stream (ws.c). A connection's opaque pointer is the body
+ * it is being sent, or its stream.
+ *
+ * libwebsockets agrees on a subprotocol by looking the request's up in its table of protocols, and
+ * here some pages bring one that nobody has heard of before. So the table has one row whose name is
+ * written when a request has been let in, in the very call in which it is looked up.
  *
  * Always holds: no request is looked at before the guard has let it in, and at most
  * WEB_CONNECTIONS_MAX connections exist; accepting pauses at that number. Slow and silent
@@ -24,6 +28,7 @@
 #include "transport/web-files.h"
 #include "transport/web-guard.h"
 #include "transport/web-listen.h"
+#include "transport/web-reply.h"
 #include "transport/ws.h"
 
 /*
@@ -31,14 +36,11 @@
  * of this size, takes the mask off in place and passes the piece on from there, so nothing is
  * copied. More is slower again: it no longer stays in the processor's cache.
  */
-#define READ_MAX       (128 * 1024)
-#define HEADER_MAX     4096 /* of a request, all its headers together */
-#define REPLY_HEAD_MAX 2048
-#define BODY_CHUNK     (16 * 1024)
-/* Seconds: a request's header must be complete, an idle connection is kept, anything else waits. */
+#define READ_MAX   (128 * 1024)
+#define HEADER_MAX 4096 /* of a request, all its headers together */
+/* Seconds: a request's header must be complete, and an idle connection is kept. */
 #define HEADER_SECONDS 10
 #define IDLE_SECONDS   15
-#define OTHER_SECONDS  20
 
 struct web {
     struct web_config config;
@@ -46,18 +48,13 @@ struct web {
     struct lws_context *context;
     struct lws_vhost *vhost;
     struct web_listener *listeners[WEB_LISTEN_MAX];
-    unsigned connections; /* of any kind */
-    unsigned sockets;     /* WebSockets, of those */
+    unsigned connections;                      /* of any kind */
+    unsigned sockets;                          /* WebSockets, of those */
+    char subprotocol[WEB_GUARD_TOKEN_MAX + 1]; /* of the WebSocket that is being opened; or "" */
+    struct lws_protocols protocols[3];
     struct loop_later *later;
     void (*stopped)(void *arg); /* set by web_stop() */
     void *stopped_arg;
-};
-
-/* What is left to send of a response. */
-struct body {
-    char *owned; /* or NULL when the bytes are the page's */
-    const unsigned char *at;
-    size_t left;
 };
 
 static const struct lws_protocol_vhost_options headers[] = {
@@ -78,109 +75,6 @@ static const lws_retry_bo_t keepalive = {
 static const char *header(struct lws *wsi, enum lws_token_indexes token, char *out, int room)
 {
     return lws_hdr_copy(wsi, out, room, token) > 0 ? out : NULL;
-}
-
-static void body_free(struct lws *wsi)
-{
-    struct body *body = lws_get_opaque_user_data(wsi);
-
-    lws_set_opaque_user_data(wsi, NULL);
-    if (body)
-        free(body->owned);
-    free(body);
-}
-
-/* What stands in a response's head. */
-struct head {
-    unsigned status;
-    const char *type;   /* NULL: there is no body, and the connection ends with the head */
-    size_t length;      /* bytes of body that follow */
-    const char *cache;  /* NULL: "no-store" */
-    const char *header; /* one header more: its name with the colon, or NULL */
-    const char *value;
-};
-
-static int header_add(struct lws *wsi, const char *name, const char *value, unsigned char **at,
-                      unsigned char *end)
-{
-    return lws_add_http_header_by_name(wsi, (const unsigned char *)name,
-                                       (const unsigned char *)value, (int)strlen(value), at, end);
-}
-
-/* Sends a response's head. 0, or -1 to drop the connection. */
-static int head_send(struct lws *wsi, const struct head *h)
-{
-    unsigned char head[LWS_PRE + REPLY_HEAD_MAX];
-    unsigned char *start = head + LWS_PRE, *at = start, *end = head + sizeof head;
-    lws_filepos_t length = h->type ? h->length : LWS_ILLEGAL_HTTP_CONTENT_LEN;
-
-    if (lws_add_http_common_headers(wsi, h->status, h->type, length, &at, end))
-        return -1;
-    if (header_add(wsi, "cache-control:", h->cache ? h->cache : "no-store", &at, end))
-        return -1;
-    if (h->header && header_add(wsi, h->header, h->value, &at, end))
-        return -1;
-    return lws_finalize_write_http_header(wsi, start, &at, end) ? -1 : 0;
-}
-
-/* A refusal: the head and one line of text. Always -1, for the connection is then closed. */
-static int refuse(struct lws *wsi, unsigned status, const char *sentence)
-{
-    unsigned char text[LWS_PRE + 256];
-    int length = snprintf((char *)text + LWS_PRE, sizeof text - LWS_PRE, "%s\n", sentence);
-    struct head head = {
-        .status = status,
-        .type = "text/plain; charset=utf-8",
-        .length = (size_t)length,
-        .header = status == 405 ? "allow:" : NULL,
-        .value = "GET, HEAD",
-    };
-
-    if (head_send(wsi, &head) == 0)
-        lws_write(wsi, text + LWS_PRE, (size_t)length, LWS_WRITE_HTTP_FINAL);
-    return -1;
-}
-
-/* Sends the next piece of the body. Returns what the callback shall. */
-static int body_write(struct lws *wsi)
-{
-    unsigned char chunk[LWS_PRE + BODY_CHUNK];
-    struct body *body = lws_get_opaque_user_data(wsi);
-    size_t length;
-
-    if (!body)
-        return 0;
-    length = body->left < BODY_CHUNK ? body->left : BODY_CHUNK;
-    memcpy(chunk + LWS_PRE, body->at, length);
-    body->at += length;
-    body->left -= length;
-    lws_set_timeout(wsi, PENDING_TIMEOUT_HTTP_CONTENT, OTHER_SECONDS);
-    if (lws_write(wsi, chunk + LWS_PRE, length,
-                  body->left ? LWS_WRITE_HTTP : LWS_WRITE_HTTP_FINAL) < 0)
-        return -1;
-    if (body->left > 0) {
-        lws_callback_on_writable(wsi);
-        return 0;
-    }
-    body_free(wsi);
-    return lws_http_transaction_completed(wsi) ? -1 : 0;
-}
-
-/* Takes `owned` over, which may be NULL; `bytes` then live as long as the server. */
-static int body_start(struct lws *wsi, char *owned, const unsigned char *bytes, size_t length)
-{
-    struct body *body = length > 0 && !lws_hdr_total_length(wsi, WSI_TOKEN_HEAD_URI)
-                            ? calloc(1, sizeof *body)
-                            : NULL;
-
-    if (!body) {
-        free(owned);
-        return lws_http_transaction_completed(wsi) ? -1 : 0;
-    }
-    *body = (struct body){.owned = owned, .at = bytes, .left = length};
-    lws_set_opaque_user_data(wsi, body);
-    lws_callback_on_writable(wsi);
-    return 0;
 }
 
 static const struct web_route *route_find(const struct web *web, const char *path)
@@ -208,45 +102,45 @@ static const char foreign_host[] =
 
 static int serve_file(struct web *web, struct lws *wsi, const char *path)
 {
-    const struct web_file *file = web_files_find(web->files, path);
-    struct head head = {.status = 200, .cache = "no-cache", .header = "etag:"};
+    const struct web_file *file = web->files ? web_files_find(web->files, path) : NULL;
+    struct web_head head = {.status = 200, .cache = "no-cache", .header = "etag:"};
     char known[64];
 
     if (!file)
-        return refuse(wsi, 404, "There is nothing here.");
+        return web_refuse(wsi, 404, "There is nothing here.");
     head.type = file->type;
     head.value = file->etag;
     if (header(wsi, WSI_TOKEN_HTTP_IF_NONE_MATCH, known, sizeof known) &&
         strcmp(known, file->etag) == 0) {
         head.status = 304;
-        if (head_send(wsi, &head) < 0)
+        if (web_head_send(wsi, &head) < 0)
             return -1;
         return lws_http_transaction_completed(wsi) ? -1 : 0;
     }
     head.length = file->length;
-    if (head_send(wsi, &head) < 0)
+    if (web_head_send(wsi, &head) < 0)
         return -1;
-    return body_start(wsi, NULL, file->bytes, file->length);
+    return web_body_start(wsi, NULL, file->bytes, file->length);
 }
 
 static int serve_get(struct lws *wsi, const struct web_route *route, const char *path)
 {
     struct web_reply reply = {0};
-    struct head head;
+    struct web_head head;
 
     route->get(route->owner, path, &reply);
-    head = (struct head){
+    head = (struct web_head){
         .status = reply.status,
         .type = reply.type,
         .length = reply.length,
         .header = reply.allow ? "allow:" : NULL,
         .value = reply.allow,
     };
-    if (head_send(wsi, &head) < 0) {
+    if (web_head_send(wsi, &head) < 0) {
         free(reply.body);
         return -1;
     }
-    return body_start(wsi, reply.body, (const unsigned char *)reply.body, reply.length);
+    return web_body_start(wsi, reply.body, (const unsigned char *)reply.body, reply.length);
 }
 
 /* Whether the request comes from a page of this server. A page from elsewhere cannot pretend to. */
@@ -286,13 +180,13 @@ static int serve_post(struct lws *wsi, const struct web_route *route, const char
 
     if (route && route->post) {
         if (!origin_is_ours(wsi))
-            return refuse(wsi, 403, "Only this server's own page may ask for this.");
+            return web_refuse(wsi, 403, "Only this server's own page may ask for this.");
         arguments_read(wsi, text, &arguments);
         status = route->post(route->owner, path, &arguments, &sentence);
     }
     if (status != 204)
-        return refuse(wsi, status, sentence);
-    head_send(wsi, &(struct head){.status = 204});
+        return web_refuse(wsi, status, sentence);
+    web_head_send(wsi, &(struct web_head){.status = 204});
     return -1;
 }
 
@@ -315,15 +209,44 @@ static int serve(struct web *web, struct lws *wsi, const char *path)
     bool post = lws_hdr_total_length(wsi, WSI_TOKEN_POST_URI) > 0;
 
     if (!host_is_ours(web, wsi))
-        return refuse(wsi, 403, foreign_host);
+        return web_refuse(wsi, 403, foreign_host);
     if (!post && !lws_hdr_total_length(wsi, WSI_TOKEN_GET_URI) &&
         !lws_hdr_total_length(wsi, WSI_TOKEN_HEAD_URI))
-        return refuse(wsi, 405, "Only GET and HEAD are understood here.");
+        return web_refuse(wsi, 405, "Only GET and HEAD are understood here.");
     if (has_body(wsi))
-        return refuse(wsi, 400, "A request with a body is not understood here.");
+        return web_refuse(wsi, 400, "A request with a body is not understood here.");
     if (post)
         return serve_post(wsi, route, path);
-    return route ? serve_get(wsi, route, path) : serve_file(web, wsi, path);
+    return route && route->get ? serve_get(wsi, route, path) : serve_file(web, wsi, path);
+}
+
+/* As upgrade_check(), of a plain page's subprotocol, and of who brings one that says so. */
+static int plain_page_check(struct web *web, struct lws *wsi, const struct web_route *route)
+{
+    char cookie[1024];
+    bool asks = lws_hdr_total_length(wsi, WSI_TOKEN_PROTOCOL) > 0;
+    const char *token = header(wsi, WSI_TOKEN_PROTOCOL, web->subprotocol, sizeof web->subprotocol);
+    struct web_visitor visitor = {
+        .token = token,
+        .cookie = header(wsi, WSI_TOKEN_HTTP_COOKIE, cookie, sizeof cookie),
+    };
+
+    if (asks && !(token && web_guard_token(token)))
+        return web_refuse(wsi, 400,
+                          "The WebSocket may bring one token of letters and digits as its "
+                          "subprotocol, and nothing else.");
+    return route->admit(route->owner, &visitor) ? 0 : web_refuse(wsi, 403, "Log in first.");
+}
+
+static int own_page_check(struct web *web, struct lws *wsi)
+{
+    char text[300];
+
+    if (!web_guard_list_has(header(wsi, WSI_TOKEN_PROTOCOL, text, sizeof text), WEB_SUBPROTOCOL))
+        return web_refuse(wsi, 400,
+                          "The WebSocket must ask for the subprotocol " WEB_SUBPROTOCOL ".");
+    memcpy(web->subprotocol, WEB_SUBPROTOCOL, sizeof WEB_SUBPROTOCOL);
+    return 0;
 }
 
 /*
@@ -337,24 +260,25 @@ static int upgrade_check(struct web *web, struct lws *wsi)
     const char *value;
 
     if (!host_is_ours(web, wsi))
-        return refuse(wsi, 403, foreign_host);
+        return web_refuse(wsi, 403, foreign_host);
     /* A connection that was there before: one after another, they would put the stop off. */
     if (web->stopped)
-        return refuse(wsi, 503, "This server is stopping.");
+        return web_refuse(wsi, 503, "This server is stopping.");
     value = header(wsi, WSI_TOKEN_UPGRADE, text, sizeof text);
     if (!value || strcasecmp(value, "websocket") != 0)
-        return refuse(wsi, 400, "Only an upgrade to a WebSocket is understood here.");
+        return web_refuse(wsi, 400, "Only an upgrade to a WebSocket is understood here.");
     if (!origin_is_ours(wsi))
-        return refuse(wsi, 403, "A WebSocket is only opened for this server's own page.");
+        return web_refuse(wsi, 403, "A WebSocket is only opened for this server's own page.");
     route = header(wsi, WSI_TOKEN_GET_URI, path, sizeof path) ? route_find(web, path) : NULL;
     if (!route || !route->open)
-        return refuse(wsi, 404, "There is no WebSocket here.");
+        return web_refuse(wsi, 404, "There is no WebSocket here.");
     value = header(wsi, WSI_TOKEN_VERSION, text, sizeof text);
     if (!value || strcmp(value, "13") != 0)
-        return refuse(wsi, 426, "Only version 13 of the WebSocket protocol is understood here.");
-    if (!web_guard_list_has(header(wsi, WSI_TOKEN_PROTOCOL, text, sizeof text), WEB_SUBPROTOCOL))
-        return refuse(wsi, 400, "The WebSocket must ask for the subprotocol " WEB_SUBPROTOCOL ".");
-    return 0;
+        return web_refuse(wsi, 426,
+                          "Only version 13 of the WebSocket protocol is understood here.");
+    web->subprotocol[0] = '\0';
+    return route->page == WEB_PAGE_OWN ? own_page_check(web, wsi)
+                                       : plain_page_check(web, wsi, route);
 }
 
 static void connection_gone(struct web *web)
@@ -366,37 +290,6 @@ static void connection_gone(struct web *web)
     }
 }
 
-static int http_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
-                         size_t length)
-{
-    struct lws_vhost *vhost = lws_get_vhost(wsi);
-    struct web *web = vhost ? lws_vhost_user(vhost) : NULL;
-
-    (void)user;
-    (void)length;
-    if (!web)
-        return 0;
-    switch (reason) {
-    case LWS_CALLBACK_HTTP:
-        return serve(web, wsi, in);
-    case LWS_CALLBACK_HTTP_WRITEABLE:
-        return body_write(wsi);
-    case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
-        return upgrade_check(web, wsi);
-    case LWS_CALLBACK_CLOSED_HTTP:
-        body_free(wsi);
-        return 0;
-    case LWS_CALLBACK_WSI_CREATE:
-        web->connections++;
-        return 0;
-    case LWS_CALLBACK_WSI_DESTROY:
-        connection_gone(web);
-        return 0;
-    default:
-        return 0;
-    }
-}
-
 static int media_open(struct web *web, struct lws *wsi)
 {
     char path[128], text[HEADER_MAX];
@@ -404,10 +297,11 @@ static int media_open(struct web *web, struct lws *wsi)
     const struct web_route *route;
     struct stream *stream;
 
+    web->subprotocol[0] = '\0';
     if (!header(wsi, WSI_TOKEN_GET_URI, path, sizeof path) || !(route = route_find(web, path)))
         return -1;
     arguments_read(wsi, text, &arguments);
-    stream = ws_new(wsi);
+    stream = ws_new(wsi, route->page);
     if (!stream)
         return -1;
     web->sockets++;
@@ -415,8 +309,17 @@ static int media_open(struct web *web, struct lws *wsi)
     return 0;
 }
 
-static int media_callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
-                          size_t length)
+static void media_closed(struct web *web, struct lws *wsi)
+{
+    if (!lws_get_opaque_user_data(wsi))
+        return;
+    web->sockets--;
+    if (web->stopped)
+        loop_later_set(web->later);
+}
+
+static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
+                    size_t length)
 {
     struct lws_vhost *vhost = lws_get_vhost(wsi);
     struct web *web = vhost ? lws_vhost_user(vhost) : NULL;
@@ -424,21 +327,36 @@ static int media_callback(struct lws *wsi, enum lws_callback_reasons reason, voi
     (void)user;
     if (!web)
         return 0;
-    if (reason == LWS_CALLBACK_ESTABLISHED)
+    switch (reason) {
+    case LWS_CALLBACK_HTTP:
+        return serve(web, wsi, in);
+    case LWS_CALLBACK_HTTP_WRITEABLE:
+        return web_body_write(wsi);
+    case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
+        return upgrade_check(web, wsi);
+    case LWS_CALLBACK_CLOSED_HTTP:
+        web_body_free(wsi);
+        return 0;
+    case LWS_CALLBACK_WSI_CREATE:
+        web->connections++;
+        return 0;
+    case LWS_CALLBACK_WSI_DESTROY:
+        connection_gone(web);
+        return 0;
+    case LWS_CALLBACK_ESTABLISHED:
         return media_open(web, wsi);
-    if (reason == LWS_CALLBACK_CLOSED && lws_get_opaque_user_data(wsi)) {
-        web->sockets--;
-        if (web->stopped)
-            loop_later_set(web->later);
+    case LWS_CALLBACK_CLOSED:
+        media_closed(web, wsi);
+        return ws_callback(wsi, reason, in, length);
+    case LWS_CALLBACK_SERVER_WRITEABLE:
+    case LWS_CALLBACK_RECEIVE:
+    case LWS_CALLBACK_WS_PEER_INITIATED_CLOSE:
+    case LWS_CALLBACK_TIMER:
+        return ws_callback(wsi, reason, in, length);
+    default:
+        return 0;
     }
-    return ws_callback(wsi, reason, in, length);
 }
-
-static const struct lws_protocols protocols[] = {
-    {"http", http_callback, 0, READ_MAX, 0, NULL, 0},
-    {WEB_SUBPROTOCOL, media_callback, 0, READ_MAX, 0, NULL, 0},
-    {NULL, NULL, 0, 0, 0, NULL, 0},
-};
 
 /* libwebsockets blames remote mistakes loudly; they are no lines for the operator. */
 static void lws_log(int level, const char *line)
@@ -461,16 +379,22 @@ static int context_new(struct web *web)
         .max_http_header_data = HEADER_MAX,
         .pt_serv_buf_size = READ_MAX,
         .server_string = "platterd",
-        .protocols = protocols,
+        .protocols = web->protocols,
         .headers = headers,
         .user = web,
         .vhost_name = "platter",
         .keepalive_timeout = IDLE_SECONDS,
-        .timeout_secs = OTHER_SECONDS,
+        .timeout_secs = WEB_REPLY_SECONDS,
         .timeout_secs_ah_idle = HEADER_SECONDS,
         .retry_and_idle_policy = &keepalive,
     };
 
+    /* The first is all HTTP's, and that of WebSockets without a subprotocol; its name is no token.
+     */
+    web->protocols[0] =
+        (struct lws_protocols){.name = "/", .callback = callback, .rx_buffer_size = READ_MAX};
+    web->protocols[1] = (struct lws_protocols){
+        .name = web->subprotocol, .callback = callback, .rx_buffer_size = READ_MAX};
     lws_set_log_level(LLL_ERR | LLL_WARN, lws_log);
     web->context = lws_create_context(&info);
     if (!web->context)
@@ -512,7 +436,7 @@ int web_new(const struct web_config *config, struct web **out, char *error, size
     r = loop_later_new(config->loop, stop_check, web, &web->later);
     if (r < 0)
         snprintf(error, room, "there is not enough memory for the web server.");
-    else
+    else if (*config->page_dir)
         r = web_files_read(config->page_dir, &web->files, error, room);
     if (r == 0 && context_new(web) < 0) {
         r = -EIO;

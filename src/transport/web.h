@@ -3,12 +3,13 @@
  * The web server: the page's files, the routes that an API registers, and WebSockets as streams.
  *
  * Every request passes the guard (web-guard.h) first and every response carries the same security
- * headers, errors included. No TLS yet. A WebSocket must ask for the subprotocol WEB_SUBPROTOCOL;
- * permessage-deflate is never negotiated, for images do not compress and it halves the speed.
+ * headers, errors included. No TLS yet. permessage-deflate is never negotiated, for images do not
+ * compress and it halves the speed.
  */
 #ifndef PLATTER_TRANSPORT_WEB_H
 #define PLATTER_TRANSPORT_WEB_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,10 +44,28 @@ struct web_arguments {
     size_t length[WEB_ARGUMENTS_MAX];
 };
 
+/* How a page's WebSocket is spoken to. */
+enum web_page {
+    /* Platter's own page: it asks for WEB_SUBPROTOCOL, takes and sends text messages beside the
+     * bytes, and knows the close codes of docs/protocol.md. */
+    WEB_PAGE_OWN,
+    /* One that knows nothing but the bytes: any one token is its subprotocol, or none; it is sent
+     * no text, closes without a code when it has been disconnected, and knows the close codes of
+     * RFC 6455. */
+    WEB_PAGE_PLAIN,
+};
+
+/* What a plain page's request says of who sends it. Not checked in any way, and never logged. */
+struct web_visitor {
+    const char *token;  /* the subprotocol it asks for; NULL: none */
+    const char *cookie; /* its cookies, as in the header; NULL: none, or more than 1 KiB */
+};
+
 /* Paths that begin with `prefix`, and who answers them. */
 struct web_route {
     const char *prefix;
-    /* GET or HEAD. Sets every member of `reply`. */
+    enum web_page page; /* that opens WebSockets here */
+    /* GET or HEAD. Sets every member of `reply`. NULL: there is nothing to get. */
     void (*get)(void *owner, const char *path, struct web_reply *reply);
     /*
      * POST without a body, from a page of this server's own (its Origin has been checked). Returns
@@ -54,6 +73,8 @@ struct web_route {
      */
     unsigned (*post)(void *owner, const char *path, const struct web_arguments *arguments,
                      const char **sentence);
+    /* Whether a plain page may open a WebSocket here; one that may not gets 403. */
+    bool (*admit)(void *owner, const struct web_visitor *visitor);
     /*
      * A page has opened a WebSocket here: takes `stream` over. What is wrong with the request is
      * said by closing the stream, since a page cannot see an HTTP error's text. NULL: there are
@@ -71,7 +92,7 @@ struct web_config {
     size_t listen_count;
     const char *const *host_names;
     size_t host_name_count;
-    const char *page_dir;
+    const char *page_dir; /* "": there is no page, only the routes */
     const struct web_route *routes;
     size_t route_count;
 };

@@ -41,6 +41,7 @@ struct note {
 
 struct ws {
     struct stream base;
+    enum web_page page;
     struct lws *wsi; /* NULL once it has closed */
 
     struct list outs;
@@ -65,16 +66,16 @@ struct ws {
     char reason[REASON_MAX + 1];
 };
 
-static const enum lws_close_status codes[] = {
-    [STREAM_CLOSE_NORMAL] = LWS_CLOSE_STATUS_NORMAL,
-    [STREAM_CLOSE_EJECTED] = (enum lws_close_status)4001,
-    [STREAM_CLOSE_REFUSED] = (enum lws_close_status)4002,
-    [STREAM_CLOSE_BUSY] = (enum lws_close_status)4003,
-    [STREAM_CLOSE_PROTOCOL] = LWS_CLOSE_STATUS_PROTOCOL_ERR,
-    [STREAM_CLOSE_FAILED] = (enum lws_close_status)4004,
-    [STREAM_CLOSE_SHUTDOWN] = LWS_CLOSE_STATUS_GOINGAWAY,
-    [STREAM_CLOSE_OTHER] = (enum lws_close_status)4005,
-    [STREAM_CLOSE_OVER] = (enum lws_close_status)4006,
+static const uint16_t codes[][2] = {
+    [STREAM_CLOSE_NORMAL] = {[WEB_PAGE_OWN] = 1000, [WEB_PAGE_PLAIN] = 1000},
+    [STREAM_CLOSE_EJECTED] = {[WEB_PAGE_OWN] = 4001, [WEB_PAGE_PLAIN] = 1000},
+    [STREAM_CLOSE_REFUSED] = {[WEB_PAGE_OWN] = 4002, [WEB_PAGE_PLAIN] = 1011},
+    [STREAM_CLOSE_BUSY] = {[WEB_PAGE_OWN] = 4003, [WEB_PAGE_PLAIN] = 1011},
+    [STREAM_CLOSE_PROTOCOL] = {[WEB_PAGE_OWN] = 1002, [WEB_PAGE_PLAIN] = 1002},
+    [STREAM_CLOSE_FAILED] = {[WEB_PAGE_OWN] = 4004, [WEB_PAGE_PLAIN] = 1011},
+    [STREAM_CLOSE_SHUTDOWN] = {[WEB_PAGE_OWN] = 1001, [WEB_PAGE_PLAIN] = 1001},
+    [STREAM_CLOSE_OTHER] = {[WEB_PAGE_OWN] = 4005, [WEB_PAGE_PLAIN] = 1011},
+    [STREAM_CLOSE_OVER] = {[WEB_PAGE_OWN] = 4006, [WEB_PAGE_PLAIN] = 1011},
 };
 
 static void ws_release(struct ws *ws)
@@ -176,7 +177,7 @@ static void ws_close(struct stream *s, enum stream_close why, const char *reason
         return;
     ws->over = true;
     ws->closing = true;
-    ws->code = codes[why];
+    ws->code = (enum lws_close_status)codes[why][ws->page];
     memcpy(ws->reason, reason, length);
     ws->reason[length] = '\0';
     if (!ws->wsi)
@@ -268,13 +269,22 @@ static const struct stream_ops ws_ops = {
     .free = ws_free,
 };
 
-struct stream *ws_new(struct lws *wsi)
+/* No words: the page would take them for bytes. */
+static const struct stream_ops ws_plain_ops = {
+    .send = ws_send,
+    .want_data = ws_want_data,
+    .close = ws_close,
+    .free = ws_free,
+};
+
+struct stream *ws_new(struct lws *wsi, enum web_page page)
 {
     struct ws *ws = calloc(1, sizeof *ws);
 
     if (!ws)
         return NULL;
-    ws->base.ops = &ws_ops;
+    ws->base.ops = page == WEB_PAGE_OWN ? &ws_ops : &ws_plain_ops;
+    ws->page = page;
     ws->wsi = wsi;
     ws->want_data = true;
     list_init(&ws->outs);
@@ -387,7 +397,7 @@ static void ws_receive(struct ws *ws, const uint8_t *bytes, size_t length)
     ws->text_in += length;
     if (ws->text_in > TEXT_IN_MAX)
         ws_fail(ws, "The page sent a text message of more than 4 KiB.");
-    else if (ws->base.events->heard)
+    else if (ws->base.events->heard && ws->page == WEB_PAGE_OWN)
         ws->base.events->heard(ws->base.owner);
 }
 
@@ -409,6 +419,9 @@ static void ws_peer_closed(struct ws *ws, const uint8_t *bytes, size_t length)
 {
     unsigned code = length >= 2 ? (unsigned)(bytes[0] << 8 | bytes[1]) : 0;
 
+    /* So a plain page closes when a person has disconnected it there. */
+    if (length == 0 && ws->page == WEB_PAGE_PLAIN)
+        code = LWS_CLOSE_STATUS_NORMAL;
     ws->heard_goodbye = true; /* libwebsockets answers it, and has this long for it: */
     lws_set_timeout(ws->wsi, PENDING_TIMEOUT_CLOSE_SEND, GOODBYE_MAX_US / LWS_US_PER_SEC);
     for (size_t i = 0; i < sizeof page_goodbyes / sizeof page_goodbyes[0]; i++) {

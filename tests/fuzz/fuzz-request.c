@@ -45,6 +45,9 @@ static void try_headers(const char *host, const char *origin)
         abort();
     web_guard_origin(origin, host);
     web_guard_list_has(origin, "platter.media.1");
+    if (web_guard_token(origin) &&
+        (strlen(origin) > WEB_GUARD_TOKEN_MAX || strpbrk(origin, ", \t\r")))
+        abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -59,7 +62,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *argument;
 
     try_headers(host, origin ? origin : "");
-    if (path && media_path_slot(path, "/media", SLOTS) >= SLOTS)
+    if (path && (media_path_slot(path, MEDIA_SLOTS, "/media", SLOTS) >= SLOTS ||
+                 media_path_slot(path, "/nbd/", "", SLOTS) >= SLOTS))
         abort();
     media_query_init(&query);
     while ((argument = take_line(&rest, &left, &length))) {

@@ -182,16 +182,16 @@ static void fill_small(struct world *w, const struct scsi_deed *deed)
         memcpy(w->small + deed->offset + at, deed->data, deed->block_length);
 }
 
-static void read_medium(struct world *w, unsigned lun, const struct scsi_deed *deed, uint64_t moved)
+static void read_medium(struct world *w, unsigned lun, const struct scsi_deed *deed, size_t moved)
 {
-    uint64_t room = sizeof w->answer - w->sent;
+    size_t room = sizeof w->answer - w->sent;
 
     if (w->sent < sizeof w->answer)
         get_content(w, lun, deed->offset, w->answer + w->sent, moved < room ? moved : room);
 }
 
 /* What a deed on the medium does, when `moved` bytes of it are moved. */
-static void do_medium(struct world *w, const struct bot_deed *now, uint64_t moved)
+static void do_medium(struct world *w, const struct bot_deed *now, size_t moved)
 {
     const struct scsi_deed *deed = &now->deed;
 
@@ -202,7 +202,7 @@ static void do_medium(struct world *w, const struct bot_deed *now, uint64_t move
     else if (deed->kind == SCSI_FILL)
         fill_small(w, deed);
     else if (deed->kind == SCSI_ZERO)
-        memset(w->small + deed->offset, 0, deed->length);
+        memset(w->small + deed->offset, 0, (size_t)deed->length);
 }
 
 /* The bus's side. */
@@ -254,7 +254,7 @@ static void take_status(struct world *w, const struct bot_deed *now)
 }
 
 /* Moves `length` bytes of what is to be done now. */
-static void move(struct world *w, const struct bot_deed *now, uint64_t length)
+static void move(struct world *w, const struct bot_deed *now, size_t length)
 {
     if (now->kind == BOT_SEND && !is_end(now)) {
         require(w->sent == 0 && length <= SCSI_REPLY_MAX);
@@ -263,7 +263,7 @@ static void move(struct world *w, const struct bot_deed *now, uint64_t length)
     } else if (now->kind == BOT_RECEIVE && now->into == w->bot.refuse) {
         memset(now->into, 0xEE, length);
     } else if (now->kind == BOT_RECEIVE) {
-        for (uint64_t i = 0; i < length; i++)
+        for (size_t i = 0; i < length; i++)
             now->into[i] = take(&w->input);
     } else if (now->kind == BOT_MEDIUM) {
         do_medium(w, now, length);
@@ -339,7 +339,7 @@ static void do_deed(struct world *w, const struct bot_deed *now, uint8_t chance)
     /* Nobody floods the bus for ever: at last the machine ends its data. */
     if (is_outward(now) && w->received >= FLOOD_MAX)
         moved = 0;
-    move(w, now, moved);
+    move(w, now, (size_t)moved);
     bot_done(&w->bot, cause, moved);
 }
 

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures of the integration tests. PLATTER_BUILD names the build directory (build-asan/)."""
 import os
+import random
 import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from dbus_client import Bus, Caller, listens, media_socket
 from harness import BUILD, NOBODY, Platterd, Programs, free_port, wait_until, write_config
 from relay import RELAY, Relay
 
@@ -75,3 +77,52 @@ def relay(programs, workdir, build):
     yield start
     for program in started:
         program.stop()
+
+
+# --- D-Bus ---
+
+@pytest.fixture
+def bus(programs, workdir):
+    """A bus of the test's own."""
+    return Bus(programs, workdir)
+
+
+@pytest.fixture
+def caller(bus):
+    """Somebody on it."""
+    with Caller(bus.address) as caller:
+        yield caller
+
+
+@pytest.fixture
+def device(platterd, workdir, bus):
+    """platterd on it: a function of how many slots there are, and what more [dbus] says."""
+    def start(slots=1, dbus=""):
+        bodies = [f"export = unix\ndbus_socket = {media_socket(workdir, slot)}\n"
+                  for slot in range(slots)]
+        return platterd(slots=bodies, rest=f"[dbus]\nenabled = yes\nbus = {bus.address}\n{dbus}")
+    return start
+
+
+@pytest.fixture
+def media(workdir):
+    """The image of a test on D-Bus: a file of noise."""
+    path = workdir / "image"
+    path.write_bytes(random.Random(5).randbytes(3_000_000))
+    return path
+
+
+@pytest.fixture
+def listen(programs, workdir):
+    """nbdkit listens where a web server would, that has a browser behind it. With one thread, for
+    with more it fails an assertion of its own when a client goes that has asked for much."""
+    def start(image, *argv, slot=0, writable=False):
+        path = media_socket(workdir, slot)
+        path.unlink(missing_ok=True)
+        program = programs.start(
+            "nbdkit", ["nbdkit", "-f", "-t", "1", "--exit-with-parent", "-U", path,
+                       *([] if writable else ["-r"]), *argv, "file", image])
+        wait_until(lambda: listens(path), "nbdkit listens")
+        path.chmod(0o777)
+        return program
+    return start

@@ -188,7 +188,7 @@ class Platterd:
         return f"ws://127.0.0.1:{self.port}/api/slots/{slot}/media?kind={kind}&name={name}"
 
 
-def write_config(workdir, port, daemon="", slots=("export = unix\n",), rest=""):
+def write_config(workdir, port, daemon="", slots=("export = unix\n",), rest="", has_page=True):
     """A configuration file in the work directory: one unix slot unless told otherwise."""
     run, page = workdir / "run", workdir / "page"
     run.mkdir(exist_ok=True)
@@ -198,7 +198,8 @@ def write_config(workdir, port, daemon="", slots=("export = unix\n",), rest=""):
         else:
             page.mkdir()
             (page / "index.html").write_text("<!doctype html><title>Platter</title>\n")
-    text = f"[daemon]\nlisten = 127.0.0.1:{port}\npage = {page}\nruntime_dir = {run}\n{daemon}"
+    text = (f"[daemon]\nlisten = 127.0.0.1:{port}\npage = {page if has_page else 'none'}\n"
+            f"runtime_dir = {run}\n{daemon}")
     for number, body in enumerate(slots):
         text += f"[slot {number}]\n{body}"
     config = workdir / "platter.conf"

@@ -203,9 +203,10 @@ static void open_slot(void *owner, unsigned slot, struct stream *stream,
     }
 }
 
-static enum control_end end_slot(void *owner, unsigned slot, bool force)
+static enum control_end end_slot(void *owner, unsigned slot, bool force, const char *reason)
 {
     (void)owner;
+    (void)reason;
     if (slot == 0)
         return CONTROL_EMPTY;
     return force ? CONTROL_ENDS : CONTROL_LOCKED;

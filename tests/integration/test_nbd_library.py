@@ -116,7 +116,7 @@ def test_nbdcopy_copies_it(serve, image, tmp_path):
 
 def test_nbdcopy_copies_it_through_small_messages(serve, image, tmp_path):
     """Messages of the length that OpenBMC's web server bears."""
-    _, socket = serve(image, "--max-message", 131088, "--max-request", 131072)
+    _, socket = serve(image, "--bmcweb")
     copy = tmp_path / "copy"
     run("nbdcopy", "--request-size=131072", uri(socket), copy)
     run("cmp", image, copy)

@@ -60,6 +60,16 @@ def test_the_page(platterd, workdir):
     check_headers(headers)
 
 
+def test_no_page(platterd):
+    """The routes alone."""
+    d = platterd(has_page=False)
+    for path, expected in (("/", 404), ("/index.html", 404), ("/api/slots", 200),
+                           ("/metrics", 200)):
+        status, headers, _ = request(d.port, path)
+        assert status == expected, path
+        check_headers(headers)
+
+
 @pytest.mark.parametrize("path", [
     "/nothing", "/sub", "/.secret", "/link", "/up/outside", "/up/platter.conf", "/../outside",
     "/sub/../../outside", "/%2e%2e/outside", "/..%2foutside", "/sub/%2e%2e/%2e%2e/outside",

@@ -20,6 +20,7 @@ from platterlab.chance import LONG, SEED
 from platterlab.errors import LabUnavailable
 from platterlab.machine import VirtualMachine
 from platterlab.net import TapNetwork
+from platterlab.openbmc import Bmcweb
 from platterlab.platter import Platter
 
 sys.path.insert(0, str(platter_parts.CHECKOUT / "tests/e2e"))
@@ -89,7 +90,7 @@ def pytest_runtest_makereport(item, call):
     report = outcome.get_result()
     if report.failed:
         for name, value in getattr(item, "funcargs", {}).items():
-            if isinstance(value, (VirtualBmc, VirtualMachine, Platter)):
+            if isinstance(value, (VirtualBmc, VirtualMachine, Platter, Bmcweb)):
                 report.sections.append((f"lab: {name}", value.diagnosis()))
 
 

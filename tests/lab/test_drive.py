@@ -25,10 +25,13 @@ GIB = 1 << 30
 
 
 @pytest.fixture(autouse=True)
-def _clean(bmc: VirtualBmc) -> Iterator[None]:
-    """Each test leaves a clean device."""
+def _clean(bmc: VirtualBmc, platter: Platter) -> Iterator[None]:
+    """Each test leaves a clean device; one that fails, no session that waits for its page."""
     yield
-    bmc.wait_clean()
+    try:
+        bmc.wait_clean()
+    finally:
+        platter.end(force=True)
 
 
 def plugged_in(page: Page, bmc: VirtualBmc, kind: str) -> str:
@@ -127,9 +130,10 @@ def test_a_second_browser_finds_the_drive_in_use(bmc: VirtualBmc, platter: Platt
 
 @pytest.mark.parametrize("kind", ["disk", "cd"])
 def test_a_platterd_that_is_killed_and_comes_back(
-    bmc: VirtualBmc, platter: Platter, kind: str
+    bmc: VirtualBmc, platter: Platter, kind: str, export: str
 ) -> None:
-    """The page comes back by itself, and the machine's read goes on to its end."""
+    """The page comes back by itself, and the machine's read goes on to its end. A USB drive that is
+    killed between two commands may have lost one, and the machine then resets it."""
     wanted = hashlib.sha256(ISO.read_bytes()).hexdigest()
     with Page(platter.url, ISO, kind) as page:
         drive = plugged_in(page, bmc, kind)
@@ -144,7 +148,7 @@ def test_a_platterd_that_is_killed_and_comes_back(
         page.forget()
         page.wait_for_state("serving")
         assert reading.wait(120).out.split()[::2] == [wanted] * 3
-        assert bmc.machine_complaints(f"{kind}: killed") == []
+        assert bmc.machine_complaints(f"{kind}: killed", may_reset=export == "usb") == []
         page.disconnect()
 
 

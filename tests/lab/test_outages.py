@@ -41,7 +41,8 @@ GRACE = {"usb": 170, "kernel": 25}  # seconds, where nothing is configured
 DRIVE_TROUBLE = re.compile(r"^usb|reset|disconnect|offline")
 MIB = 1 << 20
 
-CUTS, CUT_MAX, SERVICE = (100, 20.0, (4.0, 8.0)) if LONG else (4, 4.0, (1.5, 3.0))
+KINDS = ["disk", "cd"] if LONG else ["disk"]
+CUTS, CUT_MAX, SERVICE = (100, 20.0, (4.0, 8.0)) if LONG else (3, 4.0, (1.5, 3.0))
 STALL = 20.0 if LONG else 9.0
 KILLS = 10 if LONG else 2
 AWAY = 600.0 if LONG else 10.0
@@ -90,10 +91,10 @@ def forget(bmc: VirtualBmc) -> None:
     bmc.run("echo 1 >/proc/sys/vm/drop_caches")
 
 
-@pytest.mark.parametrize("kind", ["disk", "cd"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_cuts(bmc: VirtualBmc, platter: Platter, line: Wan, kind: str) -> None:
     draw = chance(f"cuts {kind}")
-    cuts = CUTS // 2
+    cuts = CUTS // len(KINDS)
     with session(bmc, line, kind=kind) as (page, drive):
         with Reading(bmc, drive, IMAGE, SEED) as reading:
             for number in range(cuts):
@@ -131,7 +132,7 @@ def test_a_line_that_stalls(bmc: VirtualBmc, platter: Platter, line: Wan) -> Non
         page.disconnect()
 
 
-@pytest.mark.parametrize("kind", ["disk", "cd"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_killed_platterds(
     bmc: VirtualBmc, platter: Platter, line: Wan, kind: str, export: str
 ) -> None:

@@ -38,16 +38,16 @@ struct change {
 };
 
 static struct cell *cells;
-static uint64_t cell_count;
+static size_t cell_count;
 static struct change *open_changes;
 
-void content_init(uint64_t sectors)
+void content_init(size_t sectors)
 {
     cells = calloc(sectors, sizeof *cells);
     if (!cells)
         abort();
     cell_count = sectors;
-    for (uint64_t i = 0; i < sectors; i++) {
+    for (size_t i = 0; i < sectors; i++) {
         cells[i].now.count = 1; /* version 0 */
         cells[i].since.count = 1;
     }
@@ -146,7 +146,7 @@ void content_end(struct change *change, int error)
 
 void content_doubt(void)
 {
-    for (uint64_t i = 0; i < cell_count; i++)
+    for (size_t i = 0; i < cell_count; i++)
         set_join(&cells[i].now, &cells[i].since);
 }
 

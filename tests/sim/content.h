@@ -10,6 +10,7 @@
 #define PLATTER_SIM_CONTENT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define SECTOR       512u
@@ -25,7 +26,7 @@ enum change_kind {
 struct change;
 
 /* Forgets everything; the image has `sectors` of them, all of version 0. */
-void content_init(uint64_t sectors);
+void content_init(size_t sectors);
 void content_done(void);
 
 /* The bytes of a version of a sector. Some sectors of version 0 are zeroes: the image's holes. */

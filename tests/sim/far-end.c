@@ -52,7 +52,7 @@ struct ask {
 static struct {
     struct far_end_image image;
     struct far_end_chances chances;
-    uint64_t sectors;
+    size_t sectors;
     uint32_t *held;
     uint32_t *stable;
     /* The log gives up what it cannot flush for its own sake: the next restart may take that away.
@@ -71,7 +71,7 @@ void far_end_init(const struct far_end_image *image, const struct far_end_chance
 {
     far_end.image = *image;
     far_end.chances = *chances;
-    far_end.sectors = image->size / SECTOR;
+    far_end.sectors = (size_t)(image->size / SECTOR);
     far_end.held = calloc(far_end.sectors, sizeof(uint32_t));
     far_end.stable = calloc(far_end.sectors, sizeof(uint32_t));
     far_end.done = calloc(VERSIONS_MAX, sizeof(bool));
@@ -528,7 +528,7 @@ void far_end_restart(void)
     if (far_end.flush_failed)
         content_doubt();
     far_end.flush_failed = false;
-    for (uint64_t i = 0; i < far_end.sectors; i++) {
+    for (size_t i = 0; i < far_end.sectors; i++) {
         if (far_end.held[i] != far_end.stable[i] && world_chance(500))
             far_end.stable[i] = far_end.held[i];
         far_end.held[i] = far_end.stable[i];

@@ -110,7 +110,7 @@ static void choose_life(void)
         .export_name = "kernel",
         .grace = 5 + (unsigned)world_random(21),
         .keep = world_chance(200) ? 0 : (unsigned)world_random(200),
-        .cache_max = (4u << 20) + world_random(3) * (2u << 20),
+        .cache_max = (4u << 20) + (unsigned)world_random(3) * (2u << 20),
         .record_dir = sim.directory,
     };
     l->habits = (struct machine_habits){
@@ -168,17 +168,19 @@ static void see_that_it_calls(void)
 }
 
 /* What an engine had not flushed when its session ended, it forgets. */
-static void idle(void *arg)
+static void stepped(void *arg, unsigned number)
 {
     (void)arg;
-    content_doubt();
+    (void)number;
+    if (slot_is_idle(sim.slot))
+        content_doubt();
 }
 
 static void slot_make(void)
 {
     if (slot_new(&sim.life.slot, &sim.slot) < 0)
         world_fail("no slot");
-    slot_watch_idle(sim.slot, idle, NULL);
+    slot_watch(sim.slot, stepped, NULL);
     slot_restore(sim.slot);
 }
 
@@ -339,7 +341,7 @@ static void live(uint64_t seed, uint64_t steps)
     snprintf(record, sizeof record, "%s/slot-0.session", sim.directory);
     unlink(record);
     choose_life();
-    content_init(sim.life.image.size / SECTOR);
+    content_init((size_t)(sim.life.image.size / SECTOR));
     far_end_init(&sim.life.image, &sim.life.chances);
     machine_init(&sim.life.habits);
     slot_make();

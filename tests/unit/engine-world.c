@@ -145,7 +145,7 @@ static void do_it(const struct world *w, struct source_request *ask)
     else if (ask->op == SOURCE_WRITE)
         memcpy(disk + ask->offset, ask->data, ask->length);
     else if (ask->op == SOURCE_FLUSH && disk)
-        memcpy(w->stable, disk, w->info.size);
+        memcpy(w->stable, disk, (size_t)w->info.size);
     else if (ask->op != SOURCE_FLUSH)
         memset(disk + ask->offset, 0, ask->length);
     if (ask->fua)
@@ -202,7 +202,7 @@ void world_lose(struct world *w, uint32_t done)
 void world_crash(struct world *w, uint32_t done)
 {
     world_lose(w, done);
-    memcpy(w->disk, w->stable, w->info.size);
+    memcpy(w->disk, w->stable, (size_t)w->info.size);
 }
 
 /* ---- the machine ---- */
@@ -367,13 +367,13 @@ struct world *world_new(uint64_t size, size_t cache_max)
 
 void world_make_disk(struct world *w)
 {
-    uint64_t size = w->info.size;
+    size_t size = (size_t)w->info.size;
 
     w->disk = malloc(size);
     w->stable = malloc(size);
     w->model = malloc(size);
     w->unknown = calloc(size, sizeof *w->unknown);
-    for (uint64_t i = 0; i < size; i++)
+    for (size_t i = 0; i < size; i++)
         w->disk[i] = world_pattern(i);
     memcpy(w->stable, w->disk, size);
     memcpy(w->model, w->disk, size);

@@ -47,7 +47,7 @@ struct scsi_deed host_execute(struct scsi_drive *d, const char *cdb)
 size_t host_ask(struct scsi_drive *d, const char *cdb)
 {
     struct scsi_deed deed = host_execute(d, cdb);
-    size_t length = deed.length;
+    size_t length = (size_t)deed.length;
 
     assert_int_equal(deed.kind, SCSI_REPLY);
     assert_ptr_equal(deed.data, d->bytes);

@@ -323,16 +323,40 @@ static void test_addresses(void **state)
     SAYS(m, "no  page: 192.0.2.1:80");
 }
 
+static void test_dbus(void **state)
+{
+    struct machine *m = *state;
+    struct config_slot *slot = &m->config.slots[0];
+
+    snprintf(slot->dbus_socket, sizeof slot->dbus_socket, "%s/none/media.sock", m->root);
+    report(m);
+    SAYS_NOT(m, "D-Bus");
+    m->config.dbus_enabled = true;
+    report(m);
+    SAYS(m, "no  D-Bus: slot 0: /tmp/platter-check-");
+    SAYS(m, "/none/: No such file or directory; make it");
+    put(m, "/none/other", "");
+    report(m);
+    SAYS(m, "ok  D-Bus: slot 0: its callers listen at /tmp/platter-check-");
+    SAYS(m, "/none/media.sock\n");
+}
+
 #define CHECK_TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CHECK_TEST(test_drivers),        CHECK_TEST(test_all_is_well),
-        CHECK_TEST(test_no_controller),  CHECK_TEST(test_busy_controllers),
-        CHECK_TEST(test_no_helper),      CHECK_TEST(test_unix_needs_no_kernel),
-        CHECK_TEST(test_addresses),      CHECK_TEST(test_usb),
-        CHECK_TEST(test_a_device_alone), CHECK_TEST(test_a_controller_by_name),
+        CHECK_TEST(test_drivers),
+        CHECK_TEST(test_all_is_well),
+        CHECK_TEST(test_no_controller),
+        CHECK_TEST(test_busy_controllers),
+        CHECK_TEST(test_no_helper),
+        CHECK_TEST(test_unix_needs_no_kernel),
+        CHECK_TEST(test_addresses),
+        CHECK_TEST(test_dbus),
+        CHECK_TEST(test_a_device_alone),
+        CHECK_TEST(test_usb),
+        CHECK_TEST(test_a_controller_by_name),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

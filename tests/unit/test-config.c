@@ -66,6 +66,8 @@ static void test_defaults(void **state)
     assert_int_equal(c.slots[1].grace, 3600);
     assert_int_equal(c.slots[1].keep, 0);
     assert_int_equal(c.slots[1].cache, 4);
+    must_parse(SLOT "[daemon]\npage = none\n", &c);
+    assert_string_equal(c.page_dir, "");
 }
 
 static void test_everything(void **state)
@@ -140,6 +142,26 @@ static void test_usb(void **state)
     assert_int_equal(c.slots[4].drive, CONFIG_DRIVE_AUTO);
     for (unsigned i = 0; i < c.slot_count; i++)
         assert_int_equal(config_usb_first(&c, i), i == 2 ? 0 : i);
+}
+
+static void test_dbus(void **state)
+{
+    struct config c;
+
+    (void)state;
+    must_parse(SLOT "[slot 1]\nexport=unix\n", &c);
+    assert_false(c.dbus_enabled);
+    assert_string_equal(c.dbus_bus, "system");
+    assert_int_equal(c.dbus_inactivity, 1800);
+    assert_string_equal(c.slots[0].dbus_socket, "/run/virtual-media/nbd0.sock");
+    assert_string_equal(c.slots[1].dbus_socket, "/run/virtual-media/nbd1.sock");
+    must_parse("[dbus]\nenabled = yes\nbus = unix:path=/tmp/bus\ninactivity_timeout = 0\n" SLOT
+               "dbus_socket = /tmp/media\n",
+               &c);
+    assert_true(c.dbus_enabled);
+    assert_string_equal(c.dbus_bus, "unix:path=/tmp/bus");
+    assert_int_equal(c.dbus_inactivity, 0);
+    assert_string_equal(c.slots[0].dbus_socket, "/tmp/media");
 }
 
 static void test_kernel(void **state)
@@ -331,6 +353,17 @@ static const struct bad {
     {SLOT "cache=3\n", "p.conf:3: ", "cache is \"3\"; say a number of MiB, 4 to 1024."},
     {SLOT "cache=1025\n", "p.conf:3: ", "4 to 1024"},
     {SLOT "cache=32M\n", "p.conf:3: ", "cache is \"32M\""},
+    {SLOT "[dbus]\nenabled=1\n", "p.conf:4: ", "enabled is \"1\"; say yes or no"},
+    {SLOT "[dbus]\nbus=session\n", "p.conf:4: ", "bus is \"session\"; say system, or an address"},
+    {SLOT "[dbus]\nbus=unix:path=" HUNDRED HUNDRED "\n", "p.conf:4: ", "shorten it"},
+    {SLOT "[dbus]\ninactivity_timeout=604801\n",
+     "p.conf:4: ", "inactivity_timeout is \"604801\"; say a number of seconds, 0 to 604800."},
+    {SLOT "[dbus]\nsocket=/tmp/x\n",
+     "p.conf:4: ", "in [dbus]; the keys there are: enabled, bus, inactivity_timeout."},
+    {SLOT "[dbus]\nbus=a:\nbus=b:\n", "p.conf:5: ", "bus is here a second time in [dbus]"},
+    {SLOT "dbus_socket=media\n", "p.conf:3: ", "dbus_socket must be a whole path"},
+    {SLOT "dbus_socket=/tmp/x\n[slot 1]\nexport=kernel\ndbus_socket=/tmp/x\n",
+     "p.conf:4: ", "[slot 1] has the same dbus_socket as [slot 0]; give each its own."},
     {SLOT "[helper]\nuser=a b\n", "p.conf:4: ", "the name or the number of a user"},
     {SLOT "\x1b[31m=1\n", "p.conf:3: ", "unknown key \"?[31m\""},
     {SLOT "name=" HUNDRED HUNDRED HUNDRED "\n", "p.conf:3: ", "shorten it"},
@@ -407,8 +440,8 @@ int main(void)
         cmocka_unit_test(test_defaults), cmocka_unit_test(test_everything),
         cmocka_unit_test(test_bad),      cmocka_unit_test(test_nul_and_small_room),
         cmocka_unit_test(test_loopback), cmocka_unit_test(test_files),
-        cmocka_unit_test(test_usb),      cmocka_unit_test(test_kernel),
-        cmocka_unit_test(test_auto),
+        cmocka_unit_test(test_usb),      cmocka_unit_test(test_dbus),
+        cmocka_unit_test(test_kernel),   cmocka_unit_test(test_auto),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -201,7 +201,7 @@ static void test_beside_an_array(void **state)
             uint64_t to = at + 1 + random_below((uint32_t)(BLOCKS - at)) / 8;
 
             extents_forget(&map, at * KIB, to * KIB);
-            memset(zero + at, 0, to - at);
+            memset(zero + at, 0, (size_t)(to - at));
         } else if (extents_ask(&map, at * KIB, &offset, &length)) {
             assert_true(length > 0 && offset + length <= BLOCKS * KIB);
             for (unsigned i = 0; i < count; i++)

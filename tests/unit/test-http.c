@@ -47,9 +47,10 @@ static void get_slot(void *owner, unsigned slot, struct control_slot *out)
     };
 }
 
-static enum control_end end_slot(void *owner, unsigned slot, bool force)
+static enum control_end end_slot(void *owner, unsigned slot, bool force, const char *reason)
 {
     (void)owner;
+    assert_string_equal(reason, "The session was ended on the device.");
     assert_int_equal(slot, 0);
     program.ends++;
     program.forced = force;

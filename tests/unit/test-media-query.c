@@ -16,19 +16,24 @@
 static void test_path(void **state)
 {
     (void)state;
-    assert_int_equal(media_path_slot("/api/slots/0/media", "/media", 1), 0);
-    assert_int_equal(media_path_slot("/api/slots/15/media", "/media", 16), 15);
-    assert_int_equal(media_path_slot("/api/slots/1/media", "/media", 1), -1);
-    assert_int_equal(media_path_slot("/api/slots/0/media", "/media", 0), -1);
-    assert_int_equal(media_path_slot("/api/slots/00/media", "/media", 9), -1);
-    assert_int_equal(media_path_slot("/api/slots/-1/media", "/media", 9), -1);
-    assert_int_equal(media_path_slot("/api/slots//media", "/media", 9), -1);
-    assert_int_equal(media_path_slot("/api/slots/99999999999999999999/media", "/media", 9), -1);
-    assert_int_equal(media_path_slot("/api/slots/0/media/", "/media", 9), -1);
-    assert_int_equal(media_path_slot("/api/slots/0", "/media", 9), -1);
-    assert_int_equal(media_path_slot("/api/slots", "/media", 9), -1);
-    assert_int_equal(media_path_slot("/api/slots/3/end", "/end", 9), 3);
-    assert_int_equal(media_path_slot("/api/slots/3/media", "/end", 9), -1);
+    assert_int_equal(media_path_slot("/api/slots/0/media", MEDIA_SLOTS, "/media", 1), 0);
+    assert_int_equal(media_path_slot("/api/slots/15/media", MEDIA_SLOTS, "/media", 16), 15);
+    assert_int_equal(media_path_slot("/api/slots/1/media", MEDIA_SLOTS, "/media", 1), -1);
+    assert_int_equal(media_path_slot("/api/slots/0/media", MEDIA_SLOTS, "/media", 0), -1);
+    assert_int_equal(media_path_slot("/api/slots/00/media", MEDIA_SLOTS, "/media", 9), -1);
+    assert_int_equal(media_path_slot("/api/slots/-1/media", MEDIA_SLOTS, "/media", 9), -1);
+    assert_int_equal(media_path_slot("/api/slots//media", MEDIA_SLOTS, "/media", 9), -1);
+    assert_int_equal(
+        media_path_slot("/api/slots/99999999999999999999/media", MEDIA_SLOTS, "/media", 9), -1);
+    assert_int_equal(media_path_slot("/api/slots/0/media/", MEDIA_SLOTS, "/media", 9), -1);
+    assert_int_equal(media_path_slot("/api/slots/0", MEDIA_SLOTS, "/media", 9), -1);
+    assert_int_equal(media_path_slot("/api/slots", MEDIA_SLOTS, "/media", 9), -1);
+    assert_int_equal(media_path_slot("/api/slots/3/end", MEDIA_SLOTS, "/end", 9), 3);
+    assert_int_equal(media_path_slot("/api/slots/3/media", MEDIA_SLOTS, "/end", 9), -1);
+    assert_int_equal(media_path_slot("/nbd/12", "/nbd/", "", 13), 12);
+    assert_int_equal(media_path_slot("/nbd/12", "/nbd/", "", 12), -1);
+    assert_int_equal(media_path_slot("/nbd/1/", "/nbd/", "", 12), -1);
+    assert_int_equal(media_path_slot("/nbd/", "/nbd/", "", 12), -1);
 }
 
 /* Adds from memory of exactly this size, so that a read past the end is seen. */

@@ -79,7 +79,7 @@ static ssize_t check_option(struct golden *g, const uint8_t *bytes, size_t lengt
     assert_int_equal(option.option, FIELD(g, "option"));
     nbd_put_option(&g->made, &option);
     check_data(g, bytes, used, option.length);
-    return used + option.length;
+    return used + (ssize_t)option.length;
 }
 
 static ssize_t check_option_reply(struct golden *g, const uint8_t *bytes, size_t length)
@@ -95,7 +95,7 @@ static ssize_t check_option_reply(struct golden *g, const uint8_t *bytes, size_t
     assert_int_equal(reply.type, FIELD(g, "type"));
     nbd_put_option_reply(&g->made, &reply);
     check_data(g, bytes, used, reply.length);
-    return used + reply.length;
+    return used + (ssize_t)reply.length;
 }
 
 static ssize_t check_export_reply(struct golden *g, const uint8_t *bytes, size_t length)

@@ -96,9 +96,9 @@ static struct outcome transfer(const uint8_t *cdb, size_t cdb_length, bool in, u
         assert_int_not_equal(now->kind, BOT_COMMAND);
         assert_int_not_equal(now->kind, BOT_HALT);
         if (now->kind == BOT_SEND)
-            memcpy(answer, now->data, now->length);
+            memcpy(answer, now->data, (size_t)now->length);
         if (now->kind == BOT_RECEIVE)
-            memset(now->into, 0, now->length);
+            memset(now->into, 0, (size_t)now->length);
         bot_done(&bot, SCSI_FINE, now->length);
     }
     struct outcome outcome = {now->data[12], get_le32(now->data + 8)};

@@ -68,7 +68,7 @@ static void test_a_cut_ends_it_wherever_it_is(void **state)
         assert_string_equal(slot_state(), "idle");
         slot_get_status(slot, &status);
         assert_string_equal(status.reason, "It was told to stop.");
-        assert_int_equal(status.cause, STREAM_CLOSE_SHUTDOWN);
+        assert_int_equal(status.why, STREAM_CLOSE_SHUTDOWN);
         /* There was nobody to say goodbye to. */
         assert_int_equal(fars[0].closes, 0);
     }

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -108,12 +109,37 @@ static void test_list(void **state)
     assert_false(web_guard_list_has(NULL, "platter.media.1"));
 }
 
+static void test_token(void **state)
+{
+    char longest[WEB_GUARD_TOKEN_MAX + 2];
+
+    (void)state;
+    assert_true(web_guard_token("x"));
+    assert_true(web_guard_token("kBvWUlFtzY9q2N7Xw0aD"));
+    assert_true(web_guard_token("0123456789a"));
+    assert_true(web_guard_token("-a_b.c"));
+    assert_false(web_guard_token(""));
+    assert_false(web_guard_token("0123456789"));
+    assert_false(web_guard_token("1.5"));
+    assert_false(web_guard_token("a,b"));
+    assert_false(web_guard_token("a b"));
+    assert_false(web_guard_token(" a"));
+    assert_false(web_guard_token("a\r\nSet-Cookie: b"));
+    assert_false(web_guard_token("\xc3\xa4"));
+    memset(longest, 'a', sizeof longest);
+    longest[WEB_GUARD_TOKEN_MAX + 1] = '\0';
+    assert_false(web_guard_token(longest));
+    longest[WEB_GUARD_TOKEN_MAX] = '\0';
+    assert_true(web_guard_token(longest));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_host),
         cmocka_unit_test(test_origin),
         cmocka_unit_test(test_list),
+        cmocka_unit_test(test_token),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@ import sys
 import time
 
 import builds
+import cross
 import fuzz
 import lint
 import stage
@@ -95,7 +96,8 @@ def demo():
                         env={"PLATTER_BUILD": str(TOP / "build")}, timeout=300)]
 
 
-STAGES = [setup, gcc, clang, lint.lint, web, unit, fuzz.brief, sim, integration, lab, demo]
+STAGES = [setup, gcc, clang, lint.lint, web, unit, cross.cross, fuzz.brief, sim, integration, lab,
+          demo]
 NAMES = {("fuzz" if one is fuzz.brief else one.__name__): one for one in STAGES}
 
 

@@ -83,8 +83,10 @@ PARTS = {
                     ["plain"],
                     lambda seed, left: lab("conformance", "test_conformance.py", "test", seed,
                                            9000)),
-    "sessions": ("200 sessions in a row, watching for what stays behind", ["plain"],
-                 lambda seed, left: lab("sessions", "test_leaving.py", "soak", seed, 3600)),
+    "sessions": ("leaving in every way with either kind, and 200 sessions in a row", ["plain"],
+                 lambda seed, left: lab("sessions", "test_leaving.py", "test", seed, 5400)),
+    "openbmc": ("54 sessions under bmcweb that end with reads unanswered", ["plain"],
+                lambda seed, left: lab("openbmc", "test_openbmc.py", "waits", seed, 2400)),
     "machine": ("an hour of a machine that says what it likes to its drives", ["fuzz"], machine),
 }
 

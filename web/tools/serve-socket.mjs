@@ -3,7 +3,10 @@
 // that any NBD client can check the library. For tests; no part of the page.
 //
 //   node tools/serve-socket.mjs --listen unix:PATH | tcp:HOST:PORT  --file FILE
-//        [--max-request BYTES] [--max-message BYTES] [--name EXPORT]
+//        [--bmcweb] [--messages] [--name EXPORT]
+//
+// --bmcweb: within the limits of OpenBMC's web server. --messages: each message that is sent comes after
+// its length in 4 bytes, for whoever wants to see where they are cut.
 //
 // Prints "listening" when it does, and a line for each connection that ends. SIGTERM stops it.
 import { open, stat } from 'node:fs/promises';
@@ -11,7 +14,7 @@ import { createServer } from 'node:net';
 import { parseArgs } from 'node:util';
 import { bundle } from './bundle.mjs';
 
-const { FileStore, NbdServer } = await loadLibrary();
+const { BMCWEB_LIMITS, FileStore, NbdServer } = await loadLibrary();
 
 /** The library from its source, bundled in memory. */
 async function loadLibrary() {
@@ -41,18 +44,22 @@ async function chooseFile(path) {
 }
 
 /** A node socket with the face of a WebSocket: send() has copied the bytes when it returns. */
-function asBinarySocket(socket) {
+function asBinarySocket(socket, messages) {
   return {
-    send: (bytes) => socket.write(Buffer.from(bytes)),
+    send(bytes) {
+      const head = Buffer.alloc(messages ? 4 : 0);
+      if (messages) head.writeUInt32BE(bytes.length);
+      socket.write(Buffer.concat([head, bytes]));
+    },
     get bufferedAmount() {
       return socket.writableLength;
     },
   };
 }
 
-function serve(socket, file, options) {
+function serve(socket, file, options, messages) {
   const server = new NbdServer({
-    socket: asBinarySocket(socket),
+    socket: asBinarySocket(socket, messages),
     store: new FileStore(file, {
       onChanged: (error) => console.log(`changed: ${error.sign}`),
     }),
@@ -80,16 +87,14 @@ const { values } = parseArgs({
     listen: { type: 'string' },
     file: { type: 'string' },
     name: { type: 'string' },
-    'max-request': { type: 'string' },
-    'max-message': { type: 'string' },
+    bmcweb: { type: 'boolean' },
+    messages: { type: 'boolean' },
   },
 });
-const options = {};
+const options = values.bmcweb ? { ...BMCWEB_LIMITS } : {};
 if (values.name) options.exportName = values.name;
-if (values['max-request']) options.maxRequest = Number(values['max-request']);
-if (values['max-message']) options.maxMessage = Number(values['max-message']);
 const address = listenAddress(values.listen);
 const file = await chooseFile(values.file);
-const listener = createServer((socket) => serve(socket, file, options));
+const listener = createServer((socket) => serve(socket, file, options, values.messages));
 listener.listen(address, () => console.log('listening'));
 process.on('SIGTERM', () => process.exit(0));

@@ -24,6 +24,8 @@ from .qemu import Qemu
 _COMPLAINT = re.compile(
     r"^(usb \d|scsi |sd \d|sr \d|usb-storage|dummy_hcd)|I/O error|critical \w+ error|Buffer I/O"
 )
+# A machine resets a drive whose answer it has not got, and asks again: programs see a pause.
+_RESET = re.compile(r"^usb \S+: reset |Power-on or device reset occurred")
 
 _LEFTOVERS = r"""
 for f in /sys/block/nbd*/pid; do
@@ -190,11 +192,13 @@ class VirtualBmc:
         """Puts a line into the kernel's log, for machine_complaints() to start from."""
         self.write_file("/dev/kmsg", f"lab: {text}\n")
 
-    def machine_complaints(self, since: str) -> list[str]:
-        """The lines in which the machine's side noticed something, after the mark `since`."""
+    def machine_complaints(self, since: str, may_reset: bool = False) -> list[str]:
+        """The lines in which the machine's side noticed something, after the mark `since`.
+        `may_reset`: that it has reset its drive is none."""
         lines = self.kernel_log()
         mark = max(n for n, line in enumerate(lines) if line == f"lab: {since}")
-        return [line for line in lines[mark + 1 :] if _COMPLAINT.search(line) and "nbd" not in line]
+        rows = [line for line in lines[mark + 1 :] if _COMPLAINT.search(line) and "nbd" not in line]
+        return [row for row in rows if not (may_reset and _RESET.search(row))]
 
     def diagnosis(self) -> str:
         """What one wants to see when a test has failed."""

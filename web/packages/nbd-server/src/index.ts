@@ -8,6 +8,12 @@ export {
   type FileStoreOptions,
 } from './file-store.js';
 export { type ImageVerdict, inspectImage, judgeImage } from './image-kind.js';
+export {
+  BMCWEB_LIMITS,
+  MediaSocket,
+  type MediaSocketClose,
+  type MediaSocketOptions,
+} from './media-socket.js';
 export { type NbdCounters, type NbdEnd, NbdServer, type NbdServerOptions } from './server.js';
 export type { BinarySocket } from './socket.js';
 export type { BlockStore } from './store.js';
