@@ -66,11 +66,16 @@ static void reap(struct usb_aio *a)
     } while (count == REAP_MAX);
 }
 
-void usb_aio_settle(struct usb_aio *a)
+static void tell(void *arg, unsigned ready)
 {
+    struct usb_aio *a = arg;
     struct list over;
     struct list *link;
+    uint64_t count;
 
+    (void)ready;
+    if (read(a->event_fd, &count, sizeof count) < 0 && errno != EAGAIN)
+        log_error("the USB drive's transfers cannot be waited for (errno %d)", errno);
     reap(a);
     list_init(&over);
     list_move_all(&a->over, &over);
@@ -83,17 +88,6 @@ void usb_aio_settle(struct usb_aio *a)
     a->telling = false;
     if (a->freed)
         destroy(a);
-}
-
-static void tell(void *arg, unsigned ready)
-{
-    struct usb_aio *a = arg;
-    uint64_t count;
-
-    (void)ready;
-    if (read(a->event_fd, &count, sizeof count) < 0 && errno != EAGAIN)
-        log_error("the USB drive's transfers cannot be waited for (errno %d)", errno);
-    usb_aio_settle(a);
 }
 
 int usb_aio_new(struct loop *loop, unsigned depth, struct usb_aio **out)
