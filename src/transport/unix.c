@@ -28,6 +28,9 @@
 #include "base/loop.h"
 
 #define READ_BUFFER_SIZE (256u << 10)
+/* Bytes that may wait in the socket for the far end: some of the longest replies that are usual.
+ * The default holds less than one, and each is then sent, waited for and woken up for in parts. */
+#define SEND_BUFFER_SIZE (1u << 20)
 #define IOV_MAX_AT_ONCE  64
 #define ROUNDS_MAX       16
 #define END_WORDS        "the far end closed the connection"
@@ -335,6 +338,7 @@ static int stop_blocking(int fd)
 static int stream_new(struct loop *loop, int in, int out, struct unix_stream **made)
 {
     struct unix_stream *u = calloc(1, sizeof *u);
+    int room = SEND_BUFFER_SIZE;
     int r = -ENOMEM;
 
     if (!u) {
@@ -348,6 +352,9 @@ static int stream_new(struct loop *loop, int in, int out, struct unix_stream **m
     u->out = out;
     u->want_data = true;
     list_init(&u->queue);
+    /* The system gives what it allows, and a pipe has no such thing; with less it is only slower.
+     */
+    setsockopt(out, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
     r = stop_blocking(in);
     if (r == 0)
         r = stop_blocking(out);

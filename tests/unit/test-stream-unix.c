@@ -119,8 +119,8 @@ static void open_sockets(struct world *w)
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
     for (unsigned i = 0; i < 2; i++) {
-        setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
         assert_int_equal(stream_unix_new(w->loop, fds[i], &w->ends[i].stream), 0);
+        setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
     }
 }
 
@@ -293,6 +293,43 @@ static void test_one_turn_is_one_call(void **state)
     end_world(w);
 }
 
+static void stop_when_done(struct stream_out *out, int error)
+{
+    out_done(out, error);
+    loop_stop(the_world->loop);
+}
+
+/* A reply of 256 KiB leaves before anybody reads of it, however little the system allows. */
+static void test_a_whole_reply_has_room(void **state)
+{
+    struct world *w = calloc(1, sizeof *w);
+    struct stream_out out = {.data_length = 256u << 10, .done = stop_when_done};
+    uint8_t *data = calloc(1, out.data_length);
+    int fds[2];
+
+    (void)state;
+    assert_true(w && data);
+    the_world = w;
+    out.data = data;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    assert_int_equal(loop_new(&w->loop), 0);
+    assert_int_equal(loop_timer_new(w->loop, too_late, w, &w->limit), 0);
+    loop_timer_set(w->limit, 20000);
+    assert_int_equal(stream_unix_new(w->loop, fds[0], &w->ends[0].stream), 0);
+    stream_own(w->ends[0].stream, &events, &w->ends[0]);
+    list_init(&out.link);
+    stream_send(w->ends[0].stream, &out);
+    loop_run(w->loop);
+    assert_int_equal(w->ends[0].done, 1);
+    assert_int_equal(w->ends[0].failed, 0);
+    close(fds[1]);
+    free(data);
+    stream_free(w->ends[0].stream);
+    loop_timer_free(w->limit);
+    loop_free(w->loop);
+    free(w);
+}
+
 static void test_no_data_while_unwanted(void **state)
 {
     struct world *w = new_world();
@@ -366,6 +403,7 @@ int main(void)
         OVER_BOTH(test_freed_from_inside),
         OVER_BOTH(test_a_broken_line_is_told_later),
         OVER_BOTH(test_one_turn_is_one_call),
+        cmocka_unit_test(test_a_whole_reply_has_room),
         OVER_BOTH(test_no_data_while_unwanted),
         cmocka_unit_test(test_that_nobody_reads_is_noticed),
     };
