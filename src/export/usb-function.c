@@ -162,10 +162,9 @@ static bool await_command(struct usb_function *f)
         return false;
     }
     heard = usb_pipe_heard(&f->pipe);
-    if (!heard.bytes) {
-        usb_pipe_listen(&f->pipe);
-        return false;
-    }
+    if (!heard.bytes)
+        /* What was heard may be that the endpoint is lost. */
+        return usb_pipe_listen(&f->pipe) < 0;
     take_command(f, heard);
     return true;
 }

@@ -102,8 +102,8 @@ bool usb_resume_step(struct usb_function *f)
     if (f->end == USB_END_QUIESCE)
         return false;
     heard = usb_pipe_heard(&f->pipe);
-    if (!heard.bytes)
-        usb_pipe_listen(&f->pipe);
+    if (!heard.bytes && usb_pipe_listen(&f->pipe) < 0)
+        return true;
     if (is_answered || heard.bytes) {
         if (!is_answered && drop_data(f, heard))
             return true;
