@@ -43,7 +43,7 @@
 #define SLOT_LAST 15
 #define CACHE     (32u << 20)
 /* From the loss of the far end to the end of this process, which has a second. */
-#define LEAVE_MS 700
+#define LEAVE_MS 500
 
 struct options {
     const char *config_path;
