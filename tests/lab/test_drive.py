@@ -17,8 +17,9 @@ import pytest
 from page import Page
 
 from platterlab.bmc import VirtualBmc
+from platterlab.chance import LONG
 from platterlab.machine import VirtualMachine
-from platterlab.platter import Platter
+from platterlab.platter import EXPORTS, Platter
 
 ISO = Path("/usr/lib/grub-rescue/grub-rescue-cdrom.iso")
 GIB = 1 << 30
@@ -152,6 +153,8 @@ def test_a_platterd_that_is_killed_and_comes_back(
         page.disconnect()
 
 
+# From the USB drive of our own, test_boot.py boots in more ways.
+@pytest.mark.parametrize("export", EXPORTS if LONG else ["kernel"], indirect=True, scope="module")
 @pytest.mark.parametrize("kind", ["disk", "cd"])
 def test_a_machine_boots_is_reset_and_boots_again(
     bmc: VirtualBmc, platter: Platter, machine: VirtualMachine, kind: str

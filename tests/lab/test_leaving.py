@@ -17,7 +17,7 @@ from platterlab.chance import LONG
 from platterlab.platter import Platter
 
 ISO = Path("/usr/lib/grub-rescue/grub-rescue-cdrom.iso")
-SESSIONS = 200 if LONG else 20
+SESSIONS = 200 if LONG else 10
 
 
 @pytest.fixture(scope="module")

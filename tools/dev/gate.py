@@ -76,7 +76,7 @@ def integration():
     built = builds.build("asan")
     if built.outcome != "passed":
         return [built]
-    return stage.pytest("integration", "tests/integration", "build-asan")
+    return stage.pytest("integration", "tests/integration", "build-asan", timeout=1500)
 
 
 def lab():
@@ -84,7 +84,7 @@ def lab():
     built = builds.build("plain")
     if built.outcome != "passed":
         return [built]
-    return stage.pytest("lab", "tests/lab", "build", timeout=2400)
+    return stage.pytest("lab", "tests/lab", "build", timeout=3600)
 
 
 def demo():

@@ -77,6 +77,8 @@ PARTS = {
                   lambda seed, left: lab("takeovers", "test_takeover.py", "test", seed, 1800)),
     "usb": ("minutes of outage, killed platterds and changes of media in a USB drive of our own",
             ["plain"], lambda seed, left: lab("usb", "test_usb_life.py", "test", seed, 3600)),
+    "drive": ("the main job with either export and kind, resets between boots included", ["plain"],
+              lambda seed, left: lab("drive", "test_drive.py", "test", seed, 3600)),
     "boots": ("what people boot, on the export usb", ["plain"],
               lambda seed, left: lab("boots", "test_boot.py", "test", seed, 5400)),
     "conformance": ("all of libiscsi's suite, and a host that says what it likes on the bus",
