@@ -19,10 +19,11 @@
 #include "base/log.h"
 #include "nbd-proxy/hook.h"
 
-/* Milliseconds. On the way up it may read a partition table over a slow line. */
+/* Milliseconds. On the way up it may read a partition table over a slow line; when the line is dead
+ * it is over before the process leaves (main.c, LEAVE_MS). */
 #define START_LIMIT     30000
 #define STOP_LIMIT      10000
-#define STOP_LIMIT_DEAD 600
+#define STOP_LIMIT_DEAD 400
 
 enum state {
     IDLE,

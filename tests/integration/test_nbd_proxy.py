@@ -252,13 +252,18 @@ def test_a_hook_that_fails(start, place):
     assert said(place)[1:] == ["detach 15 alive", "stopped"]
 
 
-def test_a_hook_that_hangs(start, place):
-    session = Session(start, "0", leaks=False, hook=f"echo $$ >{place}/pid; exec sleep 1000")
-    wait_until((place / "pid").exists, "the hook runs")
-    pid = int(wait_until(lambda: (place / "pid").read_text(), "the hook's number"))
+@pytest.mark.parametrize("action", ["start", "stop"])
+def test_a_hook_that_hangs(start, place, action):
+    hook = f"[ $1 != {action} ] || {{ echo $$ >{place}/pid; exec sleep 1000; }}"
+    session = Session(start, "0", leaks=False, hook=hook)
+    if action == "start":
+        wait_until((place / "pid").exists, "the hook runs")
+    else:
+        session.program.wait_for("serving")
     began = time.monotonic()
     assert session.program.stop() == 0
     assert time.monotonic() - began < SECOND
+    pid = int(wait_until(lambda: (place / "pid").read_text(), "the hook's number"))
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
