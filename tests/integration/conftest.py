@@ -126,3 +126,11 @@ def listen(programs, workdir):
         path.chmod(0o777)
         return program
     return start
+
+
+@pytest.fixture
+def place(workdir):
+    """A directory that is ours alone, as a helper's must be."""
+    directory = workdir / "own"
+    directory.mkdir(mode=0o700)
+    return directory

@@ -9,14 +9,6 @@ from harness import SANITIZER_EXIT
 
 
 @pytest.fixture
-def place(workdir):
-    """A directory that is ours alone, as a helper's must be."""
-    directory = workdir / "own"
-    directory.mkdir(mode=0o700)
-    return directory
-
-
-@pytest.fixture
 def start(programs, workdir):
     """Starts the helper with these lines under [helper]; it does nothing to a machine by that."""
     binary = programs.install("src/priv/platter-helper")

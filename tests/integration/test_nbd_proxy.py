@@ -108,14 +108,6 @@ class Session:
 
 
 @pytest.fixture
-def place(workdir):
-    """Where nbd-proxy has its configuration and its files; ours alone."""
-    directory = workdir / "own"
-    directory.mkdir(mode=0o700)
-    return directory
-
-
-@pytest.fixture
 def start(build, programs, place):
     """Starts nbd-proxy; `config` as in the file, `fake` as in fake_helper.py."""
 
