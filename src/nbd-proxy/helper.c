@@ -5,6 +5,7 @@
  *   proxy.lock     this process, for as long as it lives: one process a configuration
  *   helper.lock    the helper. It may outlive this process, which leaves in time whatever it is
  *                  still taking away; the next one then waits for it
+ *   hook.lock      the hook's run, if there is a hook. It may outlive this process just so
  *   helper.conf    what the helper is told
  *   PID.sock       where it listens. Made here and handed over (LISTEN_FDS), so that a request can
  *                  be made before the helper runs
@@ -21,7 +22,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -32,6 +32,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "nbd-proxy/lock.h"
 
 #define PATH_ROOM 100 /* a socket's */
 /* How often, in ms, and how long it is looked whether an earlier helper has ended: it gives itself
@@ -44,6 +45,7 @@ struct own_helper {
     char directory[64];
     char socket_path[PATH_ROOM];
     char config_path[PATH_ROOM];
+    char hook_lock[PATH_ROOM];
     int lock;     /* proxy.lock; -1: not held */
     int listener; /* until it is the helper's; -1 */
     unsigned tries;
@@ -75,17 +77,13 @@ static int take_directory(const char *path, char *error, size_t room)
     return r;
 }
 
-/* The lock's descriptor; -EWOULDBLOCK when another has it; or -errno. */
+/* As lock_take(), of a file in the directory. */
 static int lock_file(const struct own_helper *h, const char *name)
 {
     char path[PATH_ROOM];
-    cleanup_fd int fd = -1;
 
     snprintf(path, sizeof path, "%s/%s", h->directory, name);
-    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
-        return -errno;
-    return take_fd(&fd);
+    return lock_take(path);
 }
 
 static int take_place(struct own_helper *h, char *error, size_t room)
@@ -214,29 +212,38 @@ static void child_changed(void *arg)
              "platter-helper, which nbd-proxy had started, has ended: see its lines in the log.");
 }
 
-/* Once no earlier helper stands in the place. */
+/* Whether anybody holds one of the locks that outlive an nbd-proxy: 0; -EWOULDBLOCK; or -errno. */
+static int check_left(const struct own_helper *h)
+{
+    cleanup_fd int helper = lock_file(h, "helper.lock");
+    cleanup_fd int hook = lock_take(h->hook_lock);
+
+    if (helper < 0)
+        return helper;
+    return hook < 0 ? hook : 0;
+}
+
+/* Once nothing of an earlier session stands in the place. */
 static void try_start(void *arg)
 {
     struct own_helper *h = arg;
-    int free = lock_file(h, "helper.lock");
-    char reason[160];
-    int r;
+    char reason[200];
+    int r = check_left(h);
 
-    if (free == -EWOULDBLOCK && ++h->tries < TRIES_MOST) {
+    if (r == -EWOULDBLOCK && ++h->tries < TRIES_MOST) {
         loop_timer_set(h->again, AGAIN);
         return;
     }
-    r = free < 0 ? free : 0;
-    if (free >= 0)
-        close(free);
     if (r == 0)
         r = spawn(h);
     if (r == 0)
         return;
     if (r == -EWOULDBLOCK)
-        snprintf(reason, sizeof reason,
-                 "The platter-helper of an earlier session does not end (%s/helper.lock is held).",
-                 h->directory);
+        snprintf(
+            reason, sizeof reason,
+            "The platter-helper or the hook of an earlier session does not end (helper.lock or "
+            "hook.lock in %s is held).",
+            h->directory);
     else
         snprintf(reason, sizeof reason, "platter-helper cannot be started: %s.", strerror(-r));
     lose(h, reason);
@@ -285,6 +292,7 @@ int own_helper_new(const struct own_helper_config *config, struct own_helper **o
                          config->slot) < sizeof h->directory) {
         snprintf(h->socket_path, sizeof h->socket_path, "%s/%d.sock", h->directory, (int)getpid());
         snprintf(h->config_path, sizeof h->config_path, "%s/helper.conf", h->directory);
+        snprintf(h->hook_lock, sizeof h->hook_lock, "%s/hook.lock", h->directory);
         r = prepare(h, error, room);
     } else {
         snprintf(error, room, "%s is too long for a directory of sockets.", config->run_dir);
@@ -301,6 +309,11 @@ int own_helper_new(const struct own_helper_config *config, struct own_helper **o
 const char *own_helper_socket(const struct own_helper *h)
 {
     return h->socket_path;
+}
+
+const char *own_helper_hook_lock(const struct own_helper *h)
+{
+    return h->hook_lock;
 }
 
 void own_helper_stop(struct own_helper *h, void (*done)(void *arg), void *arg)

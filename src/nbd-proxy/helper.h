@@ -24,14 +24,16 @@ struct own_helper_config {
 };
 
 /*
- * Makes all ready and starts it, or will as soon as one of an earlier process that still takes its
- * drive away has ended; the socket can be connected to at once. 0, or -errno and one sentence:
+ * Makes all ready and starts it, or will as soon as the helper and the hook of an earlier process,
+ * if they still take its drive away, have ended; the socket can be connected to at once. 0, or -errno and one sentence:
  * -EBUSY when another process has this slot.
  */
 int own_helper_new(const struct own_helper_config *config, struct own_helper **out, char *error,
                    size_t room);
 /* Where it listens. */
 const char *own_helper_socket(const struct own_helper *h);
+/* A file beside it, for the hook to hold locked while it runs: the next session waits for both. */
+const char *own_helper_hook_lock(const struct own_helper *h);
 /* Ends it. `done` is called once it has, possibly before this returns. */
 void own_helper_stop(struct own_helper *h, void (*done)(void *arg), void *arg);
 /* Stopped, or never started. NULL is allowed. */

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Runs the hook as a process group of its own, so that whatever it starts can be ended with it.
+ * Between it and this process stands a minder: a fork that waits for the hook, kills it when its
+ * time is over, and ends as it has ended. So this process may end first, as it must when a web
+ * server waits for it, and a hook that takes its gadget away still has its time, and no more.
  *
- * What always holds: while `pid` is not 0 there is a child that nobody else waits for, and `done`
- * is still to come; it comes from the loop, when the child has been reaped.
+ * What always holds: while `minder` is not 0 there is a child that nobody else waits for, and
+ * `done` is still to come; it comes from the loop, when the child has been reaped. The minder has
+ * no descriptor but the standard ones and the lock: what it held open could not be taken away.
  */
 #include "nbd-proxy/hook.h"
 
@@ -13,19 +17,25 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/log.h"
 #include "base/loop.h"
+#include "nbd-proxy/lock.h"
+
+/* The minder's way to say that the time was over. */
+#define TOO_LATE SIGALRM
 
 struct hook {
     struct hook_config config;
     struct loop_signal *child;
-    struct loop_timer *limit;
     struct loop_later *later; /* tells of a run that could not begin */
-    pid_t pid;                /* 0: none runs */
-    bool killed;
-    int error; /* why it could not begin */
-    unsigned allowed;
+    pid_t minder;             /* 0: none runs */
+    int error;                /* why it could not begin */
+    const char *action;
+    unsigned limit;
 };
 
 int hook_beside(const char *config_path, char *out, size_t room)
@@ -44,14 +54,105 @@ bool hook_is_there(const char *path)
 
 static void explain(const struct hook *hook, int status, char *why, size_t room)
 {
-    if (hook->killed)
-        snprintf(why, room, "it did not end within %u.%u s", hook->allowed / 1000,
-                 hook->allowed / 100 % 10);
-    else if (WIFEXITED(status))
+    if (WIFEXITED(status))
         snprintf(why, room, "it ended with %d", WEXITSTATUS(status));
+    else if (WTERMSIG(status) == TOO_LATE)
+        snprintf(why, room, "it did not end within %u s", hook->limit / 1000);
     else
         snprintf(why, room, "signal %d ended it", WTERMSIG(status));
 }
+
+/* ---- the minder ---- */
+
+static _Noreturn void become_hook(const struct hook *hook)
+{
+    sigset_t none;
+
+    setpgid(0, 0);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL);
+    execl(hook->config.path, hook->config.path, hook->action, hook->config.name, (char *)NULL);
+    _exit(127);
+}
+
+/* How the hook ended, as for waitpid(). Both signals are blocked, and so are waited for here. */
+static int mind(pid_t pid, const sigset_t *awaited, unsigned limit)
+{
+    struct timespec now, end, left;
+    int status, got;
+
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec += limit / 1000;
+    end.tv_nsec += limit % 1000 * 1000000;
+    while (waitpid(pid, &status, WNOHANG) != pid) {
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        left.tv_sec = end.tv_sec - now.tv_sec;
+        left.tv_nsec = end.tv_nsec - now.tv_nsec;
+        if (left.tv_nsec < 0) {
+            left.tv_sec--;
+            left.tv_nsec += 1000000000;
+        } else if (left.tv_nsec >= 1000000000) {
+            left.tv_sec++;
+            left.tv_nsec -= 1000000000;
+        }
+        got = left.tv_sec < 0 ? -1 : sigtimedwait(awaited, NULL, &left);
+        if (got == SIGCHLD)
+            continue;
+        kill(-pid, SIGKILL);
+        waitpid(pid, &status, 0);
+        return got == SIGTERM ? SIGTERM : TOO_LATE;
+    }
+    return status;
+}
+
+static _Noreturn void end_as(int status)
+{
+    sigset_t none;
+
+    if (WIFEXITED(status))
+        _exit(WEXITSTATUS(status));
+    sigemptyset(&none);
+    signal(WTERMSIG(status), SIG_DFL);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    raise(WTERMSIG(status));
+    _exit(127);
+}
+
+/* With every signal blocked. */
+static _Noreturn void become_minder(const struct hook *hook, pid_t parent, int lock)
+{
+    sigset_t awaited;
+    char why[64];
+    pid_t pid;
+    int status;
+
+    setsid();
+    signal(SIGCHLD, SIG_DFL);
+    signal(SIGTERM, SIG_DFL);
+    dup2(lock, STDERR_FILENO + 1);
+    close_range(STDERR_FILENO + 2, ~0U, 0);
+    pid = fork();
+    if (pid == 0) {
+        close(STDERR_FILENO + 1);
+        become_hook(hook);
+    }
+    if (pid < 0)
+        _exit(127);
+    /* Here as well, so that there is a group to kill before the child has run. */
+    setpgid(pid, pid);
+    sigemptyset(&awaited);
+    sigaddset(&awaited, SIGCHLD);
+    sigaddset(&awaited, SIGTERM);
+    status = mind(pid, &awaited, hook->limit);
+    explain(hook, status, why, sizeof why);
+    if (status != 0 && getppid() != parent)
+        log_warn("the hook `%s %s %s` failed: %s", hook->config.path, hook->action,
+                 hook->config.name, why);
+    end_as(status);
+}
+
+/* ---- this process ---- */
 
 static void child_changed(void *arg)
 {
@@ -59,23 +160,11 @@ static void child_changed(void *arg)
     char why[64];
     int status;
 
-    if (hook->pid == 0 || waitpid(hook->pid, &status, WNOHANG) != hook->pid)
+    if (hook->minder == 0 || waitpid(hook->minder, &status, WNOHANG) != hook->minder)
         return;
-    hook->pid = 0;
-    loop_timer_stop(hook->limit);
+    hook->minder = 0;
     explain(hook, status, why, sizeof why);
-    hook->config.done(hook->config.arg,
-                      !hook->killed && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? NULL : why);
-}
-
-static void limit_reached(void *arg)
-{
-    struct hook *hook = arg;
-
-    if (hook->pid == 0)
-        return;
-    hook->killed = true;
-    kill(-hook->pid, SIGKILL);
+    hook->config.done(hook->config.arg, status == 0 ? NULL : why);
 }
 
 static void tell_failed(void *arg)
@@ -95,8 +184,6 @@ int hook_new(const struct hook_config *config, struct hook **out)
     hook->config = *config;
     r = loop_signal_new(config->loop, SIGCHLD, child_changed, hook, &hook->child);
     if (r == 0)
-        r = loop_timer_new(config->loop, limit_reached, hook, &hook->limit);
-    if (r == 0)
         r = loop_later_new(config->loop, tell_failed, hook, &hook->later);
     if (r < 0) {
         hook_free(hook);
@@ -110,50 +197,50 @@ void hook_free(struct hook *hook)
 {
     if (!hook)
         return;
-    if (hook->pid != 0) {
-        kill(-hook->pid, SIGKILL);
-        waitpid(hook->pid, NULL, 0);
+    if (hook->minder != 0) {
+        hook_kill(hook);
+        waitpid(hook->minder, NULL, 0);
     }
     loop_later_free(hook->later);
-    loop_timer_free(hook->limit);
     loop_signal_free(hook->child);
     free(hook);
 }
 
-static _Noreturn void become(const struct hook *hook, const char *action)
+/* 0 or -errno. */
+static int start_minder(struct hook *hook)
 {
-    sigset_t none;
+    cleanup_fd int lock = lock_take(hook->config.lock);
+    pid_t parent = getpid(), pid;
+    sigset_t all, before;
+    int r = 0;
 
-    setpgid(0, 0);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    signal(SIGPIPE, SIG_DFL);
-    execl(hook->config.path, hook->config.path, action, hook->config.name, (char *)NULL);
-    _exit(127);
+    if (lock < 0)
+        return lock;
+    /* The loop's handlers, in the child, would write into this process's pipes. */
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    pid = fork();
+    if (pid == 0)
+        become_minder(hook, parent, lock);
+    if (pid < 0)
+        r = -errno;
+    else
+        hook->minder = pid;
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return r;
 }
 
 void hook_run(struct hook *hook, const char *action, unsigned limit)
 {
-    pid_t pid = fork();
-
-    if (pid == 0)
-        become(hook, action);
-    if (pid < 0) {
-        hook->error = -errno;
+    hook->action = action;
+    hook->limit = limit;
+    hook->error = start_minder(hook);
+    if (hook->error < 0)
         loop_later_set(hook->later);
-        return;
-    }
-    /* Here as well, so that there is a group to kill before the child has run. */
-    setpgid(pid, pid);
-    hook->pid = pid;
-    hook->killed = false;
-    hook_hurry(hook, limit);
 }
 
-void hook_hurry(struct hook *hook, unsigned limit)
+void hook_kill(struct hook *hook)
 {
-    if (hook->pid == 0)
-        return;
-    hook->allowed = limit;
-    loop_timer_set(hook->limit, limit);
+    if (hook->minder != 0)
+        kill(hook->minder, SIGTERM);
 }

@@ -15,7 +15,8 @@ struct loop;
 struct hook_config {
     struct loop *loop;
     const char *path;
-    const char *name; /* of the configuration; both must outlive the hook */
+    const char *name; /* of the configuration */
+    const char *lock; /* a file that is locked while the hook runs; all three must outlive it */
     /* A run is over, never from inside a call. `why` says what went wrong, in a phrase; NULL:
      * nothing. */
     void (*done)(void *arg, const char *why);
@@ -33,9 +34,9 @@ int hook_new(const struct hook_config *config, struct hook **out);
 void hook_free(struct hook *hook);
 
 /* Starts it: `done` follows, within `limit` milliseconds, after which it and all its processes are
- * killed. Not while one runs. */
+ * killed; so they are when this process has ended before. Not while one runs. */
 void hook_run(struct hook *hook, const char *action, unsigned limit);
-/* Lets the run under way, if there is one, take so long from now on; 0 kills it. */
-void hook_hurry(struct hook *hook, unsigned limit);
+/* Kills the run under way, if there is one. */
+void hook_kill(struct hook *hook);
 
 #endif

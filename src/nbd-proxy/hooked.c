@@ -5,7 +5,8 @@
  * The hook often makes a gadget on the nbd device, and reads through the engine while it does; so
  * it runs while everything is served, on the way up and on the way down. On a way down with a dead
  * line the engine answers every read with an error, at once, so a hook that takes its gadget away
- * is not held up, and has little time: whoever started this program is waiting.
+ * is not held up. If it takes long all the same, this process ends first, for whoever started it is
+ * waiting (main.c, LEAVE_MS); the hook has its time nevertheless (hook.c).
  *
  * What always holds: the hook's "stop" is run exactly once for each "start" that was run, and
  * `stopped` comes after both it and the inner export are over.
@@ -18,12 +19,6 @@
 
 #include "base/log.h"
 #include "nbd-proxy/hook.h"
-
-/* Milliseconds. On the way up it may read a partition table over a slow line; when the line is dead
- * it is over before the process leaves (main.c, LEAVE_MS). */
-#define START_LIMIT     30000
-#define STOP_LIMIT      10000
-#define STOP_LIMIT_DEAD 400
 
 enum state {
     IDLE,
@@ -40,7 +35,7 @@ struct hooked {
     struct export_ops ops; /* hooked_ops, with what the inner export bears */
     struct export *inner;
     struct hook *hook;
-    const char *path, *name;
+    struct hooked_config config;
     enum state state;
     bool link_alive;    /* of the stop to come, or under way */
     bool inner_runs;    /* from its start until it has stopped */
@@ -86,7 +81,7 @@ static void stop_inner(struct hooked *h)
 static void run_stop(struct hooked *h)
 {
     h->state = HOOK_STOPS;
-    hook_run(h->hook, "stop", h->link_alive ? STOP_LIMIT : STOP_LIMIT_DEAD);
+    hook_run(h->hook, "stop", h->config.stop_limit);
 }
 
 /* Begins the way down from wherever it is, or hurries up what goes down already. */
@@ -102,14 +97,14 @@ static void go_down(struct hooked *h, bool link_alive)
         break;
     case HOOK_STARTS:
         h->state = HOOK_LEAVES;
-        hook_hurry(h->hook, 0);
+        hook_kill(h->hook);
         break;
     case RUNS:
         run_stop(h);
         break;
     case HOOK_LEAVES:
     case HOOK_STOPS:
-        break; /* under way; hooked_link() has said it if the line is dead now */
+        break; /* under way */
     }
 }
 
@@ -124,8 +119,8 @@ static void start_over(struct hooked *h, const char *why)
             h->export.events->ejected(h->export.owner);
         return;
     }
-    snprintf(reason, sizeof reason, "The hook `%s start %s` failed: %s; see what it does.", h->path,
-             h->name, why);
+    snprintf(reason, sizeof reason, "The hook `%s start %s` failed: %s; see what it does.", h->config.hook,
+             h->config.name, why);
     blame(h, -EIO, reason);
     h->link_alive = true;
     run_stop(h);
@@ -144,7 +139,7 @@ static void hook_over(void *arg, const char *why)
         break;
     case HOOK_STOPS:
         if (why)
-            log_warn("the hook `%s stop %s` failed: %s", h->path, h->name, why);
+            log_warn("the hook `%s stop %s` failed: %s", h->config.hook, h->config.name, why);
         stop_inner(h);
         break;
     default:
@@ -161,7 +156,7 @@ static void on_started(void *owner)
     if (h->state != STARTING)
         return; /* called off: it will say that it has stopped */
     h->state = HOOK_STARTS;
-    hook_run(h->hook, "start", START_LIMIT);
+    hook_run(h->hook, "start", h->config.start_limit);
 }
 
 static void on_ejected(void *owner)
@@ -236,11 +231,8 @@ static void hooked_link(struct export *e, enum export_link link)
 
     if (h->inner_runs)
         export_link(h->inner, link);
-    if (link != EXPORT_LINK_FAILED)
-        return;
-    h->link_alive = false;
-    if (h->state == HOOK_STOPS)
-        hook_hurry(h->hook, STOP_LIMIT_DEAD);
+    if (link == EXPORT_LINK_FAILED)
+        h->link_alive = false;
 }
 
 static bool hooked_is_locked(const struct export *e)
@@ -289,8 +281,8 @@ static const struct export_ops hooked_ops = {
     .free = hooked_free,
 };
 
-int hooked_new(struct loop *loop, struct export *take_inner, const char *hook_path,
-               const char *name, struct export **out)
+int hooked_new(struct loop *loop, struct export *take_inner, const struct hooked_config *config,
+               struct export **out)
 {
     struct hooked *h = calloc(1, sizeof *h);
     int r;
@@ -300,11 +292,16 @@ int hooked_new(struct loop *loop, struct export *take_inner, const char *hook_pa
     h->ops = hooked_ops;
     h->ops.grace_max = take_inner->ops->grace_max;
     h->export.ops = &h->ops;
-    h->path = hook_path;
-    h->name = name;
+    h->config = *config;
     r = hook_new(
         &(struct hook_config){
-            .loop = loop, .path = hook_path, .name = name, .done = hook_over, .arg = h},
+            .loop = loop,
+            .path = config->hook,
+            .name = config->name,
+            .lock = config->lock,
+            .done = hook_over,
+            .arg = h,
+        },
         &h->hook);
     if (r < 0) {
         free(h);

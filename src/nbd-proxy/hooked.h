@@ -8,8 +8,16 @@
 
 #include "export/export.h"
 
-/* Takes `take_inner` over when it succeeds. The strings must outlive it. 0 or -errno. */
-int hooked_new(struct loop *loop, struct export *take_inner, const char *hook_path,
-               const char *name, struct export **out);
+/* The strings must outlive the export. */
+struct hooked_config {
+    const char *hook; /* its path */
+    const char *name; /* what it is told */
+    const char *lock; /* a file that is locked while it runs */
+    unsigned start_limit, stop_limit; /* milliseconds that it has */
+};
+
+/* Takes `take_inner` over when it succeeds. 0 or -errno. */
+int hooked_new(struct loop *loop, struct export *take_inner, const struct hooked_config *config,
+               struct export **out);
 
 #endif

@@ -8,7 +8,7 @@
  * SIGTERM or SIGINT, when the machine ejects the drive, and on any failure. The first three mean
  * the same: the far end is gone, and whoever started this process waits for it to end. So then
  * nothing is read any more, and after LEAVE_MS it leaves what still stands to its helper, which
- * takes that away by itself.
+ * takes that away by itself, and to the hook's "stop".
  *
  * Always holds: descriptors 0 and 1 are /dev/null once the stream has them, so that no child holds
  * the far end's pipes open.
@@ -44,6 +44,9 @@
 #define CACHE     (32u << 20)
 /* From the loss of the far end to the end of this process, which has a second. */
 #define LEAVE_MS 500
+/* Milliseconds of the hook: on the way up it may read a partition table over a slow line. */
+#define HOOK_START_MS 30000
+#define HOOK_STOP_MS  10000
 
 struct options {
     const char *config_path;
@@ -121,7 +124,8 @@ static void proxy_leave(void *arg)
 {
     struct proxy *p = arg;
 
-    log_warn("the drive is not gone after %d ms; platter-helper takes it away", LEAVE_MS);
+    log_warn("the drive is not gone after %d ms; platter-helper%s takes it away", LEAVE_MS,
+             p->hooked ? " and the hook's stop, if that still runs," : "");
     p->left = true;
     loop_stop(p->loop);
 }
@@ -279,7 +283,15 @@ static int proxy_export_new(struct proxy *p, struct export **out)
     if (r == 0)
         r = export_find(p->usb ? "usb" : "kernel")->new (&config, &made);
     if (r == 0 && p->hooked) {
-        r = hooked_new(p->loop, made, p->hook_path, p->config.name, out);
+        r = hooked_new(p->loop, made,
+                       &(struct hooked_config){
+                           .hook = p->hook_path,
+                           .name = p->config.name,
+                           .lock = own_helper_hook_lock(p->helper),
+                           .start_limit = HOOK_START_MS,
+                           .stop_limit = HOOK_STOP_MS,
+                       },
+                       out);
         if (r < 0)
             export_free(made);
     } else if (r == 0) {

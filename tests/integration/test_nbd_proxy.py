@@ -14,6 +14,7 @@ import struct
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -139,6 +140,19 @@ def read_right(place, slot=15):
     return hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256(IMAGE).digest()
 
 
+def written(path):
+    """What a process has written into it, once it has."""
+    return path.read_text() if path.exists() else ""
+
+
+def is_alive(pid):
+    """A process that is nobody's child here; one that only waits to be reaped has ended."""
+    try:
+        return ") Z" not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
 def sentence(program):
     """The one line of a program that refuses to start."""
     assert program.wait() == 1
@@ -244,20 +258,43 @@ def test_a_hook_that_fails(start, place):
     assert said(place)[1:] == ["detach 15 alive", "stopped"]
 
 
-@pytest.mark.parametrize("action", ["start", "stop"])
-def test_a_hook_that_hangs(start, place, action):
-    hook = f"[ $1 != {action} ] || {{ echo $$ >{place}/pid; exec sleep 1000; }}"
+def test_a_start_of_the_hook_that_hangs(start, place):
+    hook = f"[ $1 = stop ] || {{ echo $$ >{place}/pid; exec sleep 1000; }}"
     session = Session(start, "0", leaks=False, hook=hook)
-    if action == "start":
-        wait_until((place / "pid").exists, "the hook runs")
-    else:
-        session.program.wait_for("serving")
+    pid = int(wait_until(lambda: written(place / "pid"), "the hook runs"))
     began = time.monotonic()
     assert session.program.stop() == 0
     assert time.monotonic() - began < SECOND
-    pid = int(wait_until(lambda: (place / "pid").read_text(), "the hook's number"))
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    wait_until(lambda: not is_alive(pid), "the hook is killed", 1)
+
+
+def test_a_stop_of_the_hook_that_is_slow(start, place):
+    hook = f"echo $1 >>{place}/hook; [ $1 = start ] || {{ sleep 1.5; echo done >>{place}/hook; }}"
+    first = Session(start, "0", leaks=False, hook=hook)
+    first.program.wait_for("serving")
+    began = time.monotonic()
+    assert first.program.stop() == 0
+    assert time.monotonic() - began < SECOND
+    assert "the hook's stop" in first.program.text()
+    assert (place / "hook").read_text() == "start\nstop\n"
+    # It has its time, and the next one waits for it.
+    second = Session(start, "0", hook=hook)
+    second.program.wait_for("serving")
+    assert (place / "hook").read_text() == "start\nstop\ndone\nstart\n"
+    assert second.program.stop() == 0
+
+
+def test_a_stop_of_the_hook_that_hangs(start, place):
+    """It is killed by nobody but whoever waits for it, when nbd-proxy has long ended."""
+    hook = f"[ $1 = start ] || {{ echo $$ >{place}/pid; exec sleep 1000; }}"
+    session = Session(start, "0", leaks=False, hook=hook)
+    session.program.wait_for("serving")
+    began = time.monotonic()
+    assert session.program.stop() == 0
+    assert time.monotonic() - began < SECOND
+    pid = int(wait_until(lambda: written(place / "pid"), "the hook's number"))
+    wait_until(lambda: not is_alive(pid), "the hook is killed", 20)
+    wait_until(lambda: "did not end within 10 s" in session.program.text(), "that is said")
 
 
 def test_a_gadget_of_its_own(start, place):
