@@ -64,7 +64,7 @@ def test_a_file_that_shrinks_takes_the_drive_away(
 
 
 def test_a_busy_nbd_device(bmc: VirtualBmc, programs: Platter) -> None:
-    bmc.run(f"""nbdkit -U /run/other.sock -P /run/other.pid file {ISO}
+    bmc.run(f"""rm -f /run/other.sock; nbdkit -U /run/other.sock -P /run/other.pid file {ISO}
         nbd-client -unix /run/other.sock /dev/nbd0""")
     with Page(programs.url, ISO, "disk") as page:
         ended = page.wait_until_ended()

@@ -322,7 +322,7 @@ def test_an_admin_disconnects_the_device(bmc, helper):
 
 
 def test_a_taken_device_is_passed_over(bmc, helper):
-    bmc.run(f"""nbdkit -U /run/other.sock -P /run/other.pid file {ISO}
+    bmc.run(f"""rm -f /run/other.sock; nbdkit -U /run/other.sock -P /run/other.pid file {ISO}
         nbd-client -unix /run/other.sock /dev/nbd0""")
     client = Client(bmc)
     client.attach("disk")
@@ -570,7 +570,7 @@ def test_an_admin_disconnects_a_device_alone(bmc, alone):
     client.wait("disc", 5)
     assert "disconnected by another program" in client.wait("gone 0 .*", 5)
     # What another program makes of the device then is that program's.
-    bmc.run(f"""nbdkit -U /run/other.sock -P /run/other.pid file {ISO}
+    bmc.run(f"""rm -f /run/other.sock; nbdkit -U /run/other.sock -P /run/other.pid file {ISO}
         nbd-client -unix /run/other.sock {device}""")
     client.say("detach 0 alive")
     client.wait("reply detach 0")
