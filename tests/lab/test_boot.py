@@ -59,8 +59,15 @@ class Plugged:
 
 
 @pytest.mark.parametrize("export", ["usb"], indirect=True)
-@pytest.mark.parametrize("kind", ["disk", "cd"])
-@pytest.mark.parametrize("firmware", ["bios", "uefi"])
+@pytest.mark.parametrize(
+    ("firmware", "kind"),
+    [
+        ("bios", "cd"),
+        ("uefi", "disk"),
+        pytest.param("bios", "disk", marks=pytest.mark.soak),
+        pytest.param("uefi", "cd", marks=pytest.mark.soak),
+    ],
+)
 def test_a_boot_loader_reads_its_file(bmc, platter, image, usb_port, firmware, kind) -> None:
     data, digest = image
     with Plugged(bmc, platter, data, kind):
@@ -73,7 +80,7 @@ def test_a_boot_loader_reads_its_file(bmc, platter, image, usb_port, firmware, k
 
 
 @pytest.mark.parametrize("export", ["usb"], indirect=True)
-@pytest.mark.parametrize("kind", ["disk", "cd"])
+@pytest.mark.parametrize("kind", ["disk", pytest.param("cd", marks=pytest.mark.soak)])
 def test_a_machine_that_is_reset_at_any_point(bmc, platter, image, usb_port, kind) -> None:
     """In the firmware, in the loader, while it reads; each time it finds its drive and its file."""
     data, digest = image

@@ -23,6 +23,7 @@ from platterlab.platter import EXPORTS, Platter
 
 ISO = Path("/usr/lib/grub-rescue/grub-rescue-cdrom.iso")
 GIB = 1 << 30
+PAIRS = [(export, kind) for export in EXPORTS for kind in ("disk", "cd")]
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +63,7 @@ def test_the_whole_iso_is_read(bmc: VirtualBmc, platter: Platter, kind: str) -> 
 
 @pytest.mark.parametrize(
     ("export", "kind"),
-    [("usb", "disk"), ("usb", "cd"), ("kernel", "disk")],
+    [("usb", "cd"), ("kernel", "disk"), pytest.param("usb", "disk", marks=pytest.mark.soak)],
     indirect=["export"],
     scope="module",  # as the fixture has it
 )
@@ -106,6 +107,7 @@ def test_a_cd_too_large_for_the_kernel_is_refused(
     assert platter.status()["state"] == "idle"
 
 
+@pytest.mark.parametrize("export", ["usb"], indirect=True)
 def test_images_that_are_none_are_refused_by_the_page(platter: Platter, tmp_path: Path) -> None:
     qcow2 = tmp_path / "disk.img"
     command = ["qemu-img", "create", "-q", "-f", "qcow2", str(qcow2), "1G"]
@@ -118,6 +120,7 @@ def test_images_that_are_none_are_refused_by_the_page(platter: Platter, tmp_path
     assert platter.status()["state"] == "idle"
 
 
+@pytest.mark.parametrize("export", EXPORTS if LONG else ["usb"], indirect=True, scope="module")
 def test_a_second_browser_finds_the_drive_in_use(bmc: VirtualBmc, platter: Platter) -> None:
     with Page(platter.url, ISO, "disk") as page:
         drive = plugged_in(page, bmc, "disk")
@@ -129,7 +132,12 @@ def test_a_second_browser_finds_the_drive_in_use(bmc: VirtualBmc, platter: Platt
             other.disconnect()
 
 
-@pytest.mark.parametrize("kind", ["disk", "cd"])
+@pytest.mark.parametrize(
+    ("export", "kind"),
+    PAIRS if LONG else [("usb", "disk"), ("kernel", "cd")],
+    indirect=["export"],
+    scope="module",
+)
 def test_a_platterd_that_is_killed_and_comes_back(
     bmc: VirtualBmc, platter: Platter, kind: str, export: str
 ) -> None:
@@ -154,8 +162,12 @@ def test_a_platterd_that_is_killed_and_comes_back(
 
 
 # From the USB drive of our own, test_boot.py boots in more ways.
-@pytest.mark.parametrize("export", EXPORTS if LONG else ["kernel"], indirect=True, scope="module")
-@pytest.mark.parametrize("kind", ["disk", "cd"])
+@pytest.mark.parametrize(
+    ("export", "kind"),
+    PAIRS if LONG else [("kernel", "disk")],
+    indirect=["export"],
+    scope="module",
+)
 def test_a_machine_boots_is_reset_and_boots_again(
     bmc: VirtualBmc, platter: Platter, machine: VirtualMachine, kind: str
 ) -> None:

@@ -22,7 +22,7 @@ import pytest
 from platterlab import platter as platter_parts
 from platterlab.bmc import VirtualBmc
 from platterlab.chance import LONG, SEED, chance
-from platterlab.platter import BUILD, Platter
+from platterlab.platter import BUILD, EXPORTS, Platter
 from platterlab.reading import READER, Reading
 from platterlab.returning import Connected, Returning
 
@@ -42,6 +42,9 @@ DRIVE_TROUBLE = re.compile(r"^usb|reset|disconnect|offline")
 MIB = 1 << 20
 
 KINDS = ["disk", "cd"] if LONG else ["disk"]
+# For what the engine alone has to do with, whichever way the machine has its drive.
+either_export = pytest.mark.parametrize(
+    "export", EXPORTS if LONG else ["usb"], indirect=True, scope="module")
 CUTS, CUT_MAX, SERVICE = (100, 20.0, (4.0, 8.0)) if LONG else (3, 4.0, (1.5, 3.0))
 STALL = 20.0 if LONG else 9.0
 KILLS = 10 if LONG else 2
@@ -109,6 +112,7 @@ def test_cuts(bmc: VirtualBmc, platter: Platter, line: Wan, kind: str) -> None:
         assert counters["errors"] == 0 and counters["suspensions"] >= 1, counters
 
 
+@either_export
 def test_a_line_that_stalls(bmc: VirtualBmc, platter: Platter, line: Wan) -> None:
     """First the whole line, so that both ends miss each other; then one connection alone, so that
     the far end is back while the device believes in the old one still."""
@@ -221,6 +225,7 @@ class Disorderly(Connected):
         self.send(reply)
 
 
+@either_export
 def test_answers_out_of_order_and_late(bmc: VirtualBmc, platter: Platter, line: Wan) -> None:
     with session(bmc, line, Disorderly) as (page, drive):
         with Reading(bmc, drive, IMAGE, SEED) as reading:
@@ -245,6 +250,7 @@ class Stammering(Connected):
         return reply
 
 
+@either_export
 def test_an_answer_given_twice(bmc: VirtualBmc, platter: Platter, line: Wan) -> None:
     with session(bmc, line, Stammering) as (page, drive):
         with Reading(bmc, drive, IMAGE, SEED) as reading:
@@ -307,6 +313,7 @@ def test_an_error_for_one_request(
         assert page.count() == 1
 
 
+@either_export
 def test_the_page_itself(
     bmc: VirtualBmc, platter: Platter, line: Wan, tmp_path: Path
 ) -> None:
