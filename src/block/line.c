@@ -37,8 +37,11 @@
 
 #define ASK_STEP (64u << 10)
 #define ASK_MAX  (1u << 20)
-/* An ask is this long on the line, so that others do not wait for it, unless there would be too
- * many. */
+/*
+ * An ask is at most this long on the line, so that others do not wait for it, unless there would be
+ * too many. On a fast line it is a quarter of the window, by powers of two: each answer costs both
+ * ends about the same whatever its length, and a browser least where its messages have few lengths.
+ */
 #define ASK_TIME 5000u
 #define ASKS_MAX 32
 
@@ -121,10 +124,13 @@ static uint64_t round_up(uint64_t bytes)
 uint32_t line_ask_size(const struct line *line)
 {
     uint64_t window = steady_window(line);
-    uint64_t bytes = min_u64(window / 8, line_rate(line) * ASK_TIME / SECOND);
+    uint64_t most = min_u64(window / 4, line_rate(line) * ASK_TIME / SECOND);
+    uint64_t least = window / ASKS_MAX;
+    uint64_t bytes = ASK_STEP;
 
-    bytes = max_u64(bytes, window / ASKS_MAX);
-    bytes -= bytes % ASK_STEP;
+    while (bytes * 2 <= most)
+        bytes *= 2;
+    bytes = max_u64(bytes, least - least % ASK_STEP);
     /* A few places must hold the window all the same, or they would be the bound and not the line.
      */
     bytes = max_u64(bytes, round_up(window / line->places));
