@@ -66,16 +66,11 @@ static void reap(struct usb_aio *a)
     } while (count == REAP_MAX);
 }
 
-static void tell(void *arg, unsigned ready)
+void usb_aio_settle(struct usb_aio *a)
 {
-    struct usb_aio *a = arg;
     struct list over;
     struct list *link;
-    uint64_t count;
 
-    (void)ready;
-    if (read(a->event_fd, &count, sizeof count) < 0 && errno != EAGAIN)
-        log_error("the USB drive's transfers cannot be waited for (errno %d)", errno);
     reap(a);
     list_init(&over);
     list_move_all(&a->over, &over);
@@ -88,6 +83,17 @@ static void tell(void *arg, unsigned ready)
     a->telling = false;
     if (a->freed)
         destroy(a);
+}
+
+static void tell(void *arg, unsigned ready)
+{
+    struct usb_aio *a = arg;
+    uint64_t count;
+
+    (void)ready;
+    if (read(a->event_fd, &count, sizeof count) < 0 && errno != EAGAIN)
+        log_error("the USB drive's transfers cannot be waited for (errno %d)", errno);
+    usb_aio_settle(a);
 }
 
 int usb_aio_new(struct loop *loop, unsigned depth, struct usb_aio **out)

@@ -56,6 +56,9 @@ void usb_aio_cancel(struct usb_aio *a, struct usb_transfer *t);
 
 /* What has ended quietly is told of on the loop's next turn. */
 void usb_aio_look(struct usb_aio *a);
+/* The same at once, and so only where the loop calls: not from inside a `done`, nor where one is
+ * not expected. It may be freed then. */
+void usb_aio_settle(struct usb_aio *a);
 
 /*
  * Halts an endpoint, by the way FunctionFS has for it: I/O in the wrong direction (f_fs.c,

@@ -24,23 +24,17 @@
 #include <errno.h>
 #include <linux/usb/functionfs.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/loop.h"
+#include "export/usb-thread.h"
 
 #define EVENTS_MAX 4 /* as many as the kernel keeps */
-#define INTERRUPT  SIGRTMIN
-#define JOIN_STEP  1000000 /* nanoseconds */
 #define SETTLE     2 /* milliseconds; the kernel's round over the interfaces takes microseconds */
-/* Enough for the few frames there are, and for a sanitizer's. */
-#define STACK_SIZE (256u << 10)
 
 /* The class requests (Bulk-Only Transport, sections 3.1 and 3.2). */
 #define REQUEST_RESET   0xff
@@ -273,34 +267,6 @@ static void readable(void *arg, unsigned ready)
         answer(e, &b.setup);
 }
 
-static void interrupt(int number)
-{
-    (void)number; /* that it came is all: a system call ends with EINTR */
-}
-
-/* The program's signals are for the loop's thread. */
-static int start_thread(struct usb_ep0 *e)
-{
-    struct sigaction action = {.sa_handler = interrupt};
-    sigset_t all, before;
-    pthread_attr_t attributes;
-    int r = pthread_attr_init(&attributes);
-
-    if (r != 0)
-        return -r;
-    sigaction(INTERRUPT, &action, NULL);
-    sigfillset(&all);
-    sigdelset(&all, INTERRUPT);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    r = pthread_attr_setstacksize(&attributes, STACK_SIZE);
-    if (r == 0)
-        r = pthread_create(&e->thread, &attributes, run, e);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    e->runs = r == 0;
-    return -r;
-}
-
 int usb_ep0_new(const struct usb_ep0_config *config, struct usb_ep0 **out)
 {
     struct usb_ep0 *e = calloc(1, sizeof *e);
@@ -317,28 +283,16 @@ int usb_ep0_new(const struct usb_ep0_config *config, struct usb_ep0 **out)
         e->theirs = pair[1];
         r = loop_fd_new(config->loop, e->ours, LOOP_READ, readable, e, &e->watch);
     }
-    if (r == 0)
-        r = start_thread(e);
+    if (r == 0) {
+        r = usb_thread_start(&e->thread, run, e);
+        e->runs = r == 0;
+    }
     if (r < 0) {
         usb_ep0_free(e);
         return r;
     }
     *out = e;
     return 0;
-}
-
-/* A signal that comes just before the system call it is meant for is lost: it is repeated. */
-static void join(pthread_t thread)
-{
-    struct timespec until;
-
-    do {
-        pthread_kill(thread, INTERRUPT);
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += JOIN_STEP;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-    } while (pthread_timedjoin_np(thread, NULL, &until) != 0);
 }
 
 void usb_ep0_free(struct usb_ep0 *e)
@@ -350,7 +304,7 @@ void usb_ep0_free(struct usb_ep0 *e)
     loop_fd_free(e->watch);
     if (e->runs) {
         shutdown(e->ours, SHUT_RDWR);
-        join(e->thread);
+        usb_thread_join(e->thread);
     }
     if (e->ours >= 0) {
         close(e->ours);

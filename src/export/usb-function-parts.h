@@ -17,7 +17,6 @@ enum usb_resume {
     USB_RESUME_NONE,   /* there is none */
     USB_RESUME_LISTEN, /* perhaps the machine has had its answer, and says so with a new command */
     USB_RESUME_ANSWER, /* its answer can be fetched */
-    USB_RESUME_UNSURE, /* there was none, unless it was lost with the process */
 };
 
 enum usb_end { USB_END_NONE, USB_END_QUIESCE, USB_END_CLOSE };
@@ -34,6 +33,7 @@ struct usb_function {
     bool begun;           /* what the machine says now */
     bool answered;        /* a status is on its way, or has been fetched just now */
     bool later;           /* it goes on in a moment, by itself */
+    bool looks;           /* `soon` runs to see whether a status has been fetched */
 
     struct loop_timer *hold;  /* until the machine is told to ask again */
     struct loop_timer *limit; /* the same, counted from the command's beginning */
@@ -55,8 +55,8 @@ struct usb_function {
 
 /* Does all that can be done now. It may be freed then. */
 void usb_function_pump(struct usb_function *f);
-/* Waits for a command: makes the journal's place for it empty first. */
-void usb_function_arm(struct usb_function *f);
+/* What was heard last has been dealt with, as the note says. */
+void usb_function_forget(struct usb_function *f, struct usb_note *note);
 /* Writes the note down, if it has changed. */
 void usb_function_note(struct usb_function *f, const struct usb_note *note);
 

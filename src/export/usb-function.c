@@ -2,16 +2,15 @@
 /*
  * A function does what its machine says (bot_now()), one deed after the other, and says when it is
  * done. What goes to the host is handed over in order and counts as done at once: so a status
- * stands in the queue behind its data before the first byte of that data has been fetched. A
- * command costs two turns of the loop: one for all of its answer, and one when that has been
- * fetched, to wait for the next. (To wait for it earlier would save little, since the host has to
- * turn round too, and cost what usb-resume.c says.)
+ * stands in the queue behind its data before the first byte of that data has been fetched. The
+ * next command is waited for meanwhile (usb-ear.h), and shows that the answer has been fetched; so
+ * a command costs one turn of the loop.
  *
  * Who owns what: drives and ports are the device's. Transfers are the pipe's; the medium's asks are
  * the ports'.
  *
  * What always holds:
- * - A command is not waited for before the status of the one before it has been fetched.
+ * - A command is not begun before the status of the one before it has been sent.
  * - After a reset nothing is begun until all that was on the endpoints has come back (`running`).
  * - After an error that nobody took a transfer back for, the endpoints are lost until the bus says
  *   something (enable, disable): a host that lost its transfer resets anyway.
@@ -34,12 +33,14 @@
 
 #include "base/loop.h"
 #include "export/usb-ask.h"
+#include "export/usb-ear.h"
 #include "export/usb-function-parts.h"
 
 /* Milliseconds. */
-#define LIMIT      24000
-#define MOMENT     2
-#define HALT_AGAIN 20
+#define LIMIT        24000
+#define MOMENT       2
+#define NOW_AND_THEN 10
+#define HALT_AGAIN   20
 
 /* ---- what is written down ---- */
 
@@ -118,26 +119,25 @@ static bool refused(struct usb_function *f, int result)
     return false;
 }
 
-void usb_function_arm(struct usb_function *f)
+/* In this order: the place of what is forgotten is zeroes before it counts again. */
+void usb_function_forget(struct usb_function *f, struct usb_note *note)
 {
-    struct usb_note note = f->note;
-
-    memset(f->pipe.command_bytes, 0, BOT_CBW_LENGTH);
-    note.armed = true;
-    usb_function_note(f, &note);
-    refused(f, usb_pipe_arm(&f->pipe));
+    note->place = !f->note.place;
+    usb_function_note(f, note);
+    usb_pipe_forget(&f->pipe);
 }
 
-static void take_command(struct usb_function *f)
+static void take_command(struct usb_function *f, struct usb_heard heard)
 {
     struct usb_note note = {.packet = f->note.packet, .stage = USB_STAGE_WORK};
     uint8_t command[USB_JOURNAL_COMMAND];
-    size_t length = f->pipe.command_length;
 
-    /* A copy: it is shared memory, and the next command's place. */
-    memcpy(command, f->pipe.command_bytes, length);
-    f->pipe.command_state = USB_COMMAND_NONE;
-    bot_command(&f->bot, command, length);
+    /* A copy: it is shared memory. */
+    memcpy(command, heard.bytes, heard.length);
+    /* A machine that says something new has fetched its status, whether we were told or not. */
+    if (f->answered)
+        f->answered = f->halted = false;
+    bot_command(&f->bot, command, heard.length);
     note.note_length = (uint8_t)bot_note(&f->bot, note.note);
     if (note.note_length == 0) {
         note.stage = USB_STAGE_IDLE;
@@ -149,22 +149,22 @@ static void take_command(struct usb_function *f)
             bot_resume(&f->bot, note.note, note.note_length);
         }
     }
-    usb_function_note(f, &note);
+    usb_function_forget(f, &note);
 }
 
 static bool await_command(struct usb_function *f)
 {
+    struct usb_heard heard;
+
     if (f->end == USB_END_QUIESCE) {
-        usb_pipe_disarm(&f->pipe);
+        usb_pipe_hush(&f->pipe);
         return false;
     }
-    if (f->pipe.sending > 0)
-        return false;
-    if (f->pipe.command_state == USB_COMMAND_NONE)
-        usb_function_arm(f);
-    if (f->pipe.command_state != USB_COMMAND_HERE)
-        return false;
-    take_command(f);
+    heard = usb_pipe_heard(&f->pipe);
+    if (!heard.bytes)
+        /* What was heard may be that the endpoint is lost. */
+        return usb_pipe_listen(&f->pipe) < 0;
+    take_command(f, heard);
     return true;
 }
 
@@ -172,7 +172,7 @@ static bool send(struct usb_function *f, const struct bot_deed *deed)
 {
     /* What is sent at once is in memory at once. */
     struct iovec iov = {(void *)(uintptr_t)deed->data, (size_t)deed->length};
-    int result = usb_pipe_send(&f->pipe, &iov, 1, deed->kind != BOT_STATUS);
+    int result = usb_pipe_send(&f->pipe, &iov, 1, true);
 
     return result < 0 ? refused(f, result) : done(f, SCSI_FINE, deed->length);
 }
@@ -245,6 +245,7 @@ static bool halt(struct usb_function *f)
 {
     if (!is_sent(f))
         return false;
+    usb_pipe_hush(&f->pipe);
     usb_aio_halt_in(f->config.aio, f->config.in_fd);
     usb_aio_halt_out(f->config.aio, f->config.out_fd);
     loop_timer_set(f->soon, HALT_AGAIN);
@@ -276,17 +277,21 @@ static bool move_medium(struct usb_function *f, const struct bot_deed *deed)
 {
     struct usb_medium *m = &f->medium;
 
-    if (!f->begun) {
+    bool begins = !f->begun;
+
+    if (begins) {
         f->begun = true;
         f->is_late = false;
-        loop_timer_set(f->limit, LIMIT);
         usb_medium_begin(m, f->ports[deed->lun], &f->pipe, &deed->deed);
     }
     usb_medium_step(m);
     hold(f);
     f->later |= m->later;
-    if (!m->over)
+    if (!m->over) {
+        if (begins)
+            loop_timer_set(f->limit, LIMIT);
         return false;
+    }
     stop_holding(f);
     loop_timer_stop(f->limit);
     return done(f, m->cause, m->moved);
@@ -328,8 +333,11 @@ static void drop(struct usb_function *f, bool bus)
 
     usb_medium_drop(&f->medium);
     usb_pipe_drop(&f->pipe);
+    note.place = (uint8_t)usb_ear_place(f->pipe.ear);
+    for (unsigned i = 0; i < 2; i++)
+        memset(f->pipe.places[i], 0, USB_JOURNAL_COMMAND);
     bot_reset(&f->bot, bus);
-    f->running = f->begun = f->answered = f->halted = f->later = false;
+    f->running = f->begun = f->answered = f->halted = f->later = f->looks = false;
     f->resume = USB_RESUME_NONE;
     stop_holding(f);
     loop_timer_stop(f->limit);
@@ -384,23 +392,20 @@ static bool is_ended(const struct usb_function *f)
     return !f->running || f->resume != USB_RESUME_NONE || !f->bot.busy;
 }
 
-/* In good order no command is lost: it is in the journal, or still the host's. */
-static void note_disarmed(struct usb_function *f)
-{
-    struct usb_note note = f->note;
-
-    note.armed = f->pipe.command_state == USB_COMMAND_HERE;
-    if (f->end == USB_END_QUIESCE)
-        usb_function_note(f, &note);
-}
-
-/* What was sent quietly is waited for, and nothing will wake us: FunctionFS tells of transfers by
- * a queue of work (f_fs.c, io_completion_wq), and so of the last one, or of one that was taken
- * back, in no certain order. */
+/* What was sent quietly is waited for, and nothing will wake us. */
 static bool is_left_in_the_dark(const struct usb_function *f)
 {
-    return f->pipe.sending > 0 && f->pipe.loud == 0 &&
-           (!f->running || f->end != USB_END_NONE || bot_now(&f->bot)->kind == BOT_COMMAND);
+    return f->pipe.sending > 0 && f->pipe.loud == 0 && (!f->running || f->end != USB_END_NONE);
+}
+
+/* The status has been sent. That it has been fetched shows by the next command, or, if there is
+ * none, is looked for once in a while. */
+static void look_now_and_then(struct usb_function *f)
+{
+    if (f->looks || f->pipe.sending == 0 || bot_now(&f->bot)->kind != BOT_COMMAND)
+        return;
+    f->looks = true;
+    loop_timer_set(f->soon, NOW_AND_THEN);
 }
 
 void usb_function_pump(struct usb_function *f)
@@ -419,12 +424,13 @@ void usb_function_pump(struct usb_function *f)
     f->busy = false;
     f->later |= is_left_in_the_dark(f);
     if (f->later) {
-        f->later = false;
+        f->later = f->looks = false;
         loop_timer_set(f->soon, MOMENT);
+    } else {
+        look_now_and_then(f);
     }
     if (!is_ended(f))
         return;
-    note_disarmed(f);
     note_drives(f);
     ended = f->ended;
     f->ended = NULL;
@@ -453,6 +459,7 @@ static void moment_over(void *arg)
 {
     struct usb_function *f = arg;
 
+    f->looks = false;
     if (f->pipe.sending > 0)
         usb_aio_look(f->config.aio);
     usb_function_pump(f);
@@ -493,6 +500,7 @@ static int make_timers(struct usb_function *f)
 int usb_function_new(const struct usb_function_config *config, struct usb_function **out)
 {
     struct usb_function *f = calloc(1, sizeof *f);
+    uint8_t *places[2];
     int result;
 
     if (!f)
@@ -502,14 +510,17 @@ int usb_function_new(const struct usb_function_config *config, struct usb_functi
         f->drives[i] = config->drives[i];
         f->ports[i] = config->ports[i];
     }
+    for (unsigned i = 0; i < 2; i++)
+        places[i] = usb_journal_command(config->journal, config->index, i);
     result = make_timers(f);
+    if (result == 0)
+        result = usb_pipe_init(&f->pipe, config->loop, config->aio, config->out_fd, config->in_fd,
+                               places, wake, f);
     if (result < 0) {
         usb_function_free(f);
         return result;
     }
     bot_init(&f->bot, f->drives, config->count);
-    usb_pipe_init(&f->pipe, config->aio, config->out_fd, config->in_fd,
-                  usb_journal_command(config->journal, config->index), wake, f);
     for (unsigned i = 0; i < config->count; i++)
         usb_port_listen(f->ports[i], wake, f);
     *out = f;
@@ -554,7 +565,7 @@ void usb_function_quiesce(struct usb_function *f, void (*ended)(void *arg), void
         /* The next process goes on with it. */
         f->answered = false;
         usb_pipe_drop_sends(&f->pipe);
-        usb_pipe_disarm(&f->pipe);
+        usb_pipe_hush(&f->pipe);
     }
     end(f, USB_END_QUIESCE, ended, arg);
 }

@@ -6,8 +6,8 @@
  * there is no torn record, and no need of a sum over it.
  *
  * A command block is the exception: the kernel puts it into `command`, on the machine's behalf,
- * even when the process that asked for it has just been killed (exit_aio() waits for transfers
- * before the memory goes). Whether what lies there counts is the note's word (`armed`).
+ * even when the process that asked for it has just been killed (f_fs.c, ffs_epfile_io). Which of
+ * the two places counts is the note's word; one where nothing has come is zeroes.
  *
  * What comes from another process is looked at wholly before it is used: size, seals, magic,
  * version, shape, and every field of a record when it is read.
@@ -25,7 +25,7 @@
 #include "base/cleanup.h"
 
 #define MAGIC   0x4c4e524a54544c50u /* "PLTTJRNL" */
-#define VERSION 1u
+#define VERSION 2u
 #define SEALS   (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 struct drive_record {
@@ -37,7 +37,7 @@ struct drive_record {
 
 struct note_record {
     uint16_t packet;
-    uint8_t stage, armed, out, note_length;
+    uint8_t stage, place, out, note_length;
     uint8_t status[BOT_CSW_LENGTH];
     uint8_t note[BOT_NOTE_MAX];
 };
@@ -48,7 +48,7 @@ struct drive_place {
 };
 
 struct function_place {
-    uint8_t command[USB_JOURNAL_COMMAND]; /* first, to lie in one page */
+    uint8_t command[2][USB_JOURNAL_COMMAND];
     uint32_t current;
     struct note_record copies[2];
 };
@@ -207,7 +207,7 @@ void usb_journal_put_note(struct usb_journal *j, unsigned function, const struct
     *r = (struct note_record){
         .packet = (uint16_t)put->packet,
         .stage = (uint8_t)put->stage,
-        .armed = put->armed,
+        .place = put->place,
         .out = put->out,
         .note_length = put->note_length,
     };
@@ -230,13 +230,13 @@ bool usb_journal_get_note(const struct usb_journal *j, unsigned function, struct
     if (current > 1)
         return false;
     r = place->copies[current];
-    if (!is_packet(r.packet) || r.stage > USB_STAGE_STATUS || r.armed > 1 || r.out > 1 ||
+    if (!is_packet(r.packet) || r.stage > USB_STAGE_STATUS || r.place > 1 || r.out > 1 ||
         r.note_length > BOT_NOTE_MAX)
         return false;
     *out = (struct usb_note){
         .packet = r.packet,
         .stage = (enum usb_stage)r.stage,
-        .armed = r.armed,
+        .place = r.place,
         .out = r.out,
         .note_length = r.note_length,
     };
@@ -245,7 +245,7 @@ bool usb_journal_get_note(const struct usb_journal *j, unsigned function, struct
     return true;
 }
 
-uint8_t *usb_journal_command(struct usb_journal *j, unsigned function)
+uint8_t *usb_journal_command(struct usb_journal *j, unsigned function, unsigned place)
 {
-    return j->memory->function[function].command;
+    return j->memory->function[function].command[place];
 }

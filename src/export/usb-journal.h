@@ -40,8 +40,8 @@ enum usb_stage {
 struct usb_note {
     unsigned packet; /* 0: not enabled; or the endpoints' packet size */
     enum usb_stage stage;
-    bool armed; /* what lies in the place for the command is the command after this one */
-    bool out;   /* the command in work brings data */
+    uint8_t place; /* 0 or 1: where the command after this one is heard */
+    bool out;      /* the command in work brings data */
     uint8_t note_length;
     uint8_t note[BOT_NOTE_MAX];     /* WORK: bot_note() */
     uint8_t status[BOT_CSW_LENGTH]; /* STATUS */
@@ -68,7 +68,8 @@ bool usb_journal_get_drive(const struct usb_journal *j, unsigned drive,
 /* For functions: there is a place for each drive, as there may be a function for each. */
 void usb_journal_put_note(struct usb_journal *j, unsigned function, const struct usb_note *put);
 bool usb_journal_get_note(const struct usb_journal *j, unsigned function, struct usb_note *out);
-/* Where command blocks are received: USB_JOURNAL_COMMAND bytes of the shared memory. */
-uint8_t *usb_journal_command(struct usb_journal *j, unsigned function);
+/* Where command blocks are heard (usb-ear.h), place 0 or 1: USB_JOURNAL_COMMAND bytes of the shared
+ * memory, zeroes in a new journal. */
+uint8_t *usb_journal_command(struct usb_journal *j, unsigned function, unsigned place);
 
 #endif

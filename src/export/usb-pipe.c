@@ -17,6 +17,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "export/usb-ear.h"
+
 static void fail(struct usb_pipe *p, int error)
 {
     if (p->error == 0)
@@ -61,24 +63,31 @@ static void received(struct usb_transfer *t, int64_t result)
     p->wake(p->arg);
 }
 
-static void command_came(struct usb_transfer *t, int64_t result)
+/* A machine that says something new has fetched what it was sent. */
+static void ear_heard(void *arg)
 {
-    struct usb_pipe *p = list_entry(t, struct usb_pipe, command);
+    struct usb_pipe *p = arg;
+    bool gone = false;
 
-    p->command_state = USB_COMMAND_NONE;
-    if (result >= 0 && !p->command_dropped) {
-        p->command_length = (size_t)result;
-        p->command_state = USB_COMMAND_HERE;
-    } else if (result < 0 && result != -ECONNRESET) {
-        fail(p, (int)result);
-    }
-    p->command_dropped = false;
+    p->gone = &gone;
+    usb_aio_settle(p->aio);
+    if (gone)
+        return;
+    p->gone = NULL;
     p->wake(p->arg);
 }
 
-void usb_pipe_init(struct usb_pipe *p, struct usb_aio *aio, int out_fd, int in_fd,
-                   uint8_t *command_bytes, void (*wake)(void *arg), void *arg)
+int usb_pipe_init(struct usb_pipe *p, struct loop *loop, struct usb_aio *aio, int out_fd, int in_fd,
+                  uint8_t *const places[2], void (*wake)(void *arg), void *arg)
 {
+    struct usb_ear_config config = {
+        .loop = loop,
+        .out_fd = out_fd,
+        .places = {places[0], places[1]},
+        .heard = ear_heard,
+        .arg = p,
+    };
+
     *p = (struct usb_pipe){
         .aio = aio,
         .out_fd = out_fd,
@@ -86,17 +95,20 @@ void usb_pipe_init(struct usb_pipe *p, struct usb_aio *aio, int out_fd, int in_f
         .packet = 512,
         .wake = wake,
         .arg = arg,
-        .command_bytes = command_bytes,
-        .command.done = command_came,
+        .places = {places[0], places[1]},
     };
     for (unsigned i = 0; i < USB_PIPE_SENDS; i++)
         p->sends[i] = (struct usb_send){.pipe = p, .transfer.done = sent};
     for (unsigned i = 0; i < USB_PIPE_RECEIVES; i++)
         p->receives[i] = (struct usb_receive){.pipe = p, .transfer.done = received};
+    return usb_ear_new(&config, &p->ear);
 }
 
 void usb_pipe_done(struct usb_pipe *p)
 {
+    if (p->gone)
+        *p->gone = true;
+    usb_ear_free(p->ear);
     for (unsigned i = 0; i < USB_PIPE_RECEIVES; i++)
         free(p->receives[i].buffer);
 }
@@ -151,17 +163,29 @@ int usb_pipe_receive(struct usb_pipe *p, uint32_t length)
     return 0;
 }
 
-int usb_pipe_arm(struct usb_pipe *p)
+int usb_pipe_listen(struct usb_pipe *p)
 {
-    struct iovec iov = {p->command_bytes, p->packet};
-    int result;
+    if (!p->error)
+        usb_ear_listen(p->ear, p->packet);
+    return p->error;
+}
 
-    if (p->error)
-        return p->error;
-    result = refused(p, usb_aio_receive(p->aio, &p->command, p->out_fd, &iov, 1));
-    if (result == 0)
-        p->command_state = USB_COMMAND_ARMED;
-    return result;
+struct usb_heard usb_pipe_heard(struct usb_pipe *p)
+{
+    int64_t result;
+
+    while (usb_ear_heard(p->ear, &result)) {
+        if (result >= 0)
+            return (struct usb_heard){p->places[usb_ear_place(p->ear)], (size_t)result};
+        usb_ear_take(p->ear);
+        fail(p, (int)result);
+    }
+    return (struct usb_heard){0};
+}
+
+void usb_pipe_forget(struct usb_pipe *p)
+{
+    usb_ear_take(p->ear);
 }
 
 struct usb_receive *usb_pipe_received(struct usb_pipe *p)
@@ -197,24 +221,23 @@ void usb_pipe_drop_receives(struct usb_pipe *p)
     }
 }
 
-void usb_pipe_disarm(struct usb_pipe *p)
+void usb_pipe_hush(struct usb_pipe *p)
 {
-    if (p->command_state == USB_COMMAND_ARMED)
-        usb_aio_cancel(p->aio, &p->command);
+    usb_ear_stop(p->ear);
 }
 
 void usb_pipe_drop(struct usb_pipe *p)
 {
+    int64_t result;
+
     usb_pipe_drop_sends(p);
     usb_pipe_drop_receives(p);
-    if (p->command_state == USB_COMMAND_ARMED)
-        p->command_dropped = true;
-    else
-        p->command_state = USB_COMMAND_NONE;
-    usb_pipe_disarm(p);
+    usb_ear_stop(p->ear);
+    while (usb_ear_heard(p->ear, &result))
+        usb_ear_take(p->ear);
 }
 
 bool usb_pipe_is_quiet(const struct usb_pipe *p)
 {
-    return p->sending == 0 && p->receiving == 0 && p->command_state != USB_COMMAND_ARMED;
+    return p->sending == 0 && p->receiving == 0;
 }

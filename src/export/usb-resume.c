@@ -9,12 +9,8 @@
  * is known:
  *
  * - A command has come that nobody looked at: it is done now, as if it came now.
- * - Between two commands (IDLE). A command that came after the process was killed, and before the
- *   kernel had taken back the transfer that waited for it, is lost, while the host believes that it
- *   was heard. (That is why no transfer waits for a command while another is in work: that one can
- *   always be answered.) So one listens first; a host that says nothing is idle, or waits in vain.
- *   Halting bulk-in again and again settles it: one that waits gives up at once and resets, in
- * place of waiting for its own timer.
+ * - Between two commands (IDLE): there is nothing to be done. None is lost: a thread that is killed
+ *   while it waits for one (usb-ear.h) has either heard it or called the transfer off.
  * - A command was in work (WORK). How much of its data has moved nobody knows, and perhaps even its
  *   status was fetched, for the journal is written a moment after. So one listens first: a host
  * that has its status sends its next command within a moment, if it is at work at all. A host that
@@ -35,12 +31,12 @@
 #include <string.h>
 
 #include "base/loop.h"
+#include "export/usb-ear.h"
 #include "export/usb-function-parts.h"
 
 /* Milliseconds. */
-#define LISTEN     200
-#define OFFER      2000
-#define HALT_AGAIN 20
+#define LISTEN 200
+#define OFFER  2000
 
 /* A command, and not a packet of data (6.2.1, but for what only the machine knows). */
 static bool is_command(const uint8_t *bytes, size_t length)
@@ -73,22 +69,11 @@ static void forget(struct usb_function *f, bool is_answered)
     loop_timer_stop(f->patience);
 }
 
-/* A host that waits for an answer finds one halt after the other, and resets; one that is idle has
- * its next command answered as is said above. */
-static void unsettle(struct usb_function *f)
-{
-    if (usb_aio_halt_in(f->config.aio, f->config.in_fd) == 0)
-        f->halted = true;
-    loop_timer_set(f->soon, HALT_AGAIN);
-}
-
 static void answer(struct usb_function *f)
 {
     struct iovec iov = {f->note.status, sizeof f->note.status};
 
-    wait_for(f, f->note.stage == USB_STAGE_IDLE ? USB_RESUME_UNSURE : USB_RESUME_ANSWER, OFFER);
-    if (f->resume == USB_RESUME_UNSURE)
-        return;
+    wait_for(f, USB_RESUME_ANSWER, OFFER);
     if (f->note.stage == USB_STAGE_STATUS)
         f->answered = usb_pipe_send(&f->pipe, &iov, 1, false) == 0;
     else if (bot_resume(&f->bot, f->note.note, f->note.note_length) < 0)
@@ -96,12 +81,13 @@ static void answer(struct usb_function *f)
 }
 
 /* True when it was no command: more data of the interrupted one. */
-static bool drop_data(struct usb_function *f)
+static bool drop_data(struct usb_function *f, struct usb_heard heard)
 {
-    if (f->note.stage != USB_STAGE_WORK || !f->note.out ||
-        is_command(f->pipe.command_bytes, f->pipe.command_length))
+    struct usb_note note = f->note;
+
+    if (note.stage != USB_STAGE_WORK || !note.out || is_command(heard.bytes, heard.length))
         return false;
-    f->pipe.command_state = USB_COMMAND_NONE;
+    usb_function_forget(f, &note);
     if (f->resume == USB_RESUME_LISTEN)
         wait_for(f, USB_RESUME_LISTEN, LISTEN);
     return true;
@@ -111,19 +97,19 @@ bool usb_resume_step(struct usb_function *f)
 {
     bool is_answered = f->resume == USB_RESUME_ANSWER && bot_now(&f->bot)->kind == BOT_COMMAND &&
                        f->pipe.sending == 0;
+    struct usb_heard heard;
 
     if (f->end == USB_END_QUIESCE)
         return false;
-    if (f->pipe.command_state == USB_COMMAND_NONE)
-        usb_function_arm(f);
-    if (is_answered || f->pipe.command_state == USB_COMMAND_HERE) {
-        if (!is_answered && drop_data(f))
+    heard = usb_pipe_heard(&f->pipe);
+    if (!heard.bytes && usb_pipe_listen(&f->pipe) < 0)
+        return true;
+    if (is_answered || heard.bytes) {
+        if (!is_answered && drop_data(f, heard))
             return true;
         forget(f, is_answered);
         return true;
     }
-    if (f->resume == USB_RESUME_UNSURE && !f->out_of_patience)
-        unsettle(f);
     if (!f->out_of_patience)
         return false;
     if (f->resume == USB_RESUME_LISTEN)
@@ -135,7 +121,7 @@ bool usb_resume_step(struct usb_function *f)
 
 bool usb_resume_holds(const struct usb_function *f)
 {
-    return f->resume == USB_RESUME_LISTEN || f->resume == USB_RESUME_UNSURE ||
+    return f->resume == USB_RESUME_LISTEN ||
            (f->resume != USB_RESUME_NONE && f->end == USB_END_QUIESCE);
 }
 
@@ -148,11 +134,14 @@ void usb_function_resume(struct usb_function *f)
     f->note = note;
     f->pipe.packet = note.packet;
     bot_set_packet(&f->bot, note.packet);
-    if (note.armed && is_command(f->pipe.command_bytes, BOT_CBW_LENGTH)) {
-        f->pipe.command_length = BOT_CBW_LENGTH;
-        f->pipe.command_state = USB_COMMAND_HERE;
-    } else if (note.stage != USB_STAGE_IDLE || note.armed) {
-        wait_for(f, USB_RESUME_LISTEN, LISTEN);
+    memset(f->pipe.places[!note.place], 0, USB_JOURNAL_COMMAND);
+    if (is_command(f->pipe.places[note.place], BOT_CBW_LENGTH)) {
+        usb_ear_resume(f->pipe.ear, note.place, BOT_CBW_LENGTH);
+    } else {
+        memset(f->pipe.places[note.place], 0, USB_JOURNAL_COMMAND);
+        usb_ear_resume(f->pipe.ear, note.place, 0);
+        if (note.stage != USB_STAGE_IDLE)
+            wait_for(f, USB_RESUME_LISTEN, LISTEN);
     }
     usb_function_pump(f);
 }

@@ -37,6 +37,7 @@ struct slot {
     struct loop_timer *heartbeat;
     bool beats_soon;          /* for the lock has changed */
     struct loop_timer *alarm; /* the engine's */
+    uint64_t alarm_at;        /* of loop_clock(): when it rings; UINT64_MAX: it does not */
     struct loop_timer *clock; /* of the grace or the keep time */
     enum session_event clock_event;
     uint64_t clock_end;   /* microseconds of loop_clock() */

@@ -116,12 +116,15 @@ static uint64_t engine_now(void *arg)
 static void engine_set_alarm(void *arg, uint64_t at)
 {
     struct slot *slot = arg;
-    uint64_t now = loop_clock();
+    uint64_t now;
 
-    if (at == UINT64_MAX)
-        loop_timer_stop(slot->alarm);
-    else
-        loop_timer_set(slot->alarm, at > now ? (at - now + 999) / 1000 : 0);
+    /* One that rings too early only asks again. Set for every request, it would cost each of them
+     * several looks at the clock, which is far away on many a machine. */
+    if (at >= slot->alarm_at)
+        return;
+    now = loop_clock();
+    slot->alarm_at = at;
+    loop_timer_set(slot->alarm, at > now ? (at - now + 999) / 1000 : 0);
 }
 
 static void remember(struct slot *slot);
@@ -139,6 +142,7 @@ static void alarm_rings(void *arg)
 {
     struct slot *slot = arg;
 
+    slot->alarm_at = UINT64_MAX;
     if (slot->engine)
         engine_tick(slot->engine);
 }
@@ -163,6 +167,7 @@ static void begin(struct slot *slot)
         slot->engine = NULL;
     slot->export_started = false;
     slot->beats_soon = false;
+    slot->alarm_at = UINT64_MAX;
     loop_timer_set(slot->heartbeat, HEARTBEAT);
 }
 

@@ -40,7 +40,7 @@ static void test_round_trip(void **state)
     struct usb_journal_drive drive = {
         .kind = MEDIUM_CD, .note = "drive", .length = 5, .owes = true};
     struct usb_note note = {
-        .packet = 512, .stage = USB_STAGE_WORK, .armed = true, .out = true, .note_length = 4};
+        .packet = 512, .stage = USB_STAGE_WORK, .place = 1, .out = true, .note_length = 4};
     struct usb_journal_drive drive_read;
     struct usb_note note_read;
 
@@ -58,7 +58,10 @@ static void test_round_trip(void **state)
             usb_journal_put_drive(j, i, &drive);
             usb_journal_put_note(j, i, &note);
         }
-        usb_journal_command(j, i)[USB_JOURNAL_COMMAND - 1] = (uint8_t)i;
+        for (unsigned k = 0; k < 2; k++) {
+            assert_int_equal(usb_journal_command(j, i, k)[0], 0);
+            usb_journal_command(j, i, k)[USB_JOURNAL_COMMAND - 1] = (uint8_t)(2 * i + k);
+        }
     }
     j = reopen(j, 16, 0);
     for (unsigned i = 0; i < 16; i++) {
@@ -72,11 +75,12 @@ static void test_round_trip(void **state)
         note.note[0] = (uint8_t)i;
         assert_int_equal(note_read.packet, 512);
         assert_int_equal(note_read.stage, USB_STAGE_WORK);
-        assert_true(note_read.armed && note_read.out);
+        assert_true(note_read.place == 1 && note_read.out);
         assert_int_equal(note_read.note_length, 4);
         assert_memory_equal(note_read.note, note.note, 4);
         assert_memory_equal(note_read.status, note.status, sizeof note.status);
-        assert_int_equal(usb_journal_command(j, i)[USB_JOURNAL_COMMAND - 1], i);
+        for (unsigned k = 0; k < 2; k++)
+            assert_int_equal(usb_journal_command(j, i, k)[USB_JOURNAL_COMMAND - 1], 2 * i + k);
     }
     usb_journal_free(j);
 }
@@ -112,7 +116,7 @@ static void test_others_are_refused(void **state)
 static void test_other_version(void **state)
 {
     struct usb_journal *j = new_journal(2);
-    uint32_t version = 2;
+    uint32_t version = 3;
 
     (void)state;
     assert_int_equal(pwrite(usb_journal_fd(j), &version, 4, 8), 4);

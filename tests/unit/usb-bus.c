@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "base/minmax.h"
+#include "export/usb-ear.h"
+#include "export/usb-pipe.h"
 #include "usb-world.h"
 
 /* One transfer under way. Its place is kept where the kernel's would be: in iocb.data. */
@@ -112,6 +114,7 @@ int usb_aio_receive(struct usb_aio *a, struct usb_transfer *t, int fd, const str
     if (refused)
         return refused;
     f = begin(a, t);
+    assert_false(usb_bus_listens(a));
     f->bytes = iov->iov_base;
     f->length = iov->iov_len;
     a->out_bytes += f->length;
@@ -134,6 +137,18 @@ void usb_aio_look(struct usb_aio *a)
     a->due = a->over_count;
 }
 
+void usb_aio_settle(struct usb_aio *a)
+{
+    while (a->over_count > 0) {
+        struct usb_transfer *t = list_entry(list_take_first(&a->over), struct usb_transfer, link);
+
+        a->over_count--;
+        a->under_way--;
+        a->due = 0;
+        t->done(t, t->result);
+    }
+}
+
 int usb_aio_halt_in(struct usb_aio *a, int in_fd)
 {
     bool late = a->late_halt;
@@ -149,7 +164,7 @@ int usb_aio_halt_in(struct usb_aio *a, int in_fd)
 int usb_aio_halt_out(struct usb_aio *a, int out_fd)
 {
     assert_int_equal(out_fd, USB_OUT_FD);
-    if (!a->enabled)
+    if (!a->enabled || usb_bus_listens(a))
         return -EAGAIN;
     a->halted_out = true;
     return 0;
@@ -161,6 +176,112 @@ void usb_aio_flush_in(struct usb_aio *a, int in_fd)
     assert_int_equal(in_fd, USB_IN_FD);
 }
 
+/* ---- the ear ---- */
+
+struct usb_ear {
+    struct usb_ear_config config;
+    struct usb_aio *bus;
+    bool wanted, tells;
+    unsigned packet, count, place;
+    int64_t results[2];
+};
+
+int usb_ear_new(const struct usb_ear_config *config, struct usb_ear **out)
+{
+    struct usb_ear *e = calloc(1, sizeof *e);
+
+    assert_non_null(e);
+    e->config = *config;
+    e->bus = ((struct usb_pipe *)config->arg)->aio;
+    e->bus->ear = e;
+    *out = e;
+    return 0;
+}
+
+void usb_ear_free(struct usb_ear *e)
+{
+    if (e)
+        e->bus->ear = NULL;
+    free(e);
+}
+
+static void hear(struct usb_ear *e, int64_t result)
+{
+    unsigned place = (e->place + e->count) % 2;
+    const uint8_t *bytes = e->config.places[place];
+
+    e->results[place] = result;
+    e->count++;
+    e->tells = true;
+    e->wanted = result == BOT_CBW_LENGTH && memcmp(bytes, "USBC", 4) == 0 &&
+                ((bytes[12] & 0x80) || memcmp(bytes + 8, "\0\0\0\0", 4) == 0);
+}
+
+void usb_ear_listen(struct usb_ear *e, unsigned packet)
+{
+    assert_true(list_is_empty(&e->bus->out));
+    e->wanted = true;
+    e->packet = packet;
+    if (!e->bus->enabled)
+        hear(e, -EAGAIN);
+}
+
+void usb_ear_stop(struct usb_ear *e)
+{
+    e->wanted = false;
+}
+
+bool usb_ear_heard(const struct usb_ear *e, int64_t *result)
+{
+    *result = e->count > 0 ? e->results[e->place] : 0;
+    return e->count > 0;
+}
+
+void usb_ear_take(struct usb_ear *e)
+{
+    assert_true(e->count > 0);
+    memset(e->config.places[e->place], 0, USB_PACKET);
+    e->place = !e->place;
+    e->count--;
+}
+
+unsigned usb_ear_place(const struct usb_ear *e)
+{
+    return e->place;
+}
+
+void usb_ear_resume(struct usb_ear *e, unsigned place, size_t length)
+{
+    e->place = place;
+    e->count = length > 0;
+    e->results[place] = (int64_t)length;
+}
+
+bool usb_bus_listens(const struct usb_aio *a)
+{
+    return a->ear && a->ear->wanted && a->ear->count < 2;
+}
+
+bool usb_bus_tell_heard(struct usb_aio *a)
+{
+    if (!a->ear || !a->ear->tells)
+        return false;
+    a->ear->tells = false;
+    a->ear->config.heard(a->ear->config.arg);
+    return true;
+}
+
+/* One packet, of at most USB_PACKET bytes. */
+static void tell_ear(struct usb_ear *e, const uint8_t *bytes, size_t length)
+{
+    uint8_t *place = e->config.places[(e->place + e->count) % 2];
+
+    for (unsigned i = 0; i < BOT_CBW_LENGTH; i++)
+        assert_int_equal(place[i], 0);
+    memcpy(place, bytes, length);
+    hear(e, (int64_t)length);
+}
+
 /* ---- the host's side ---- */
 
 size_t usb_host_send(struct usb_world *w, const uint8_t *bytes, size_t length, bool *stalled)
@@ -169,14 +290,15 @@ size_t usb_host_send(struct usb_world *w, const uint8_t *bytes, size_t length, b
     size_t sent = 0;
 
     *stalled = a->halted_out;
-    if (a->loses && length == BOT_CBW_LENGTH) {
-        a->loses = false;
-        return length;
-    }
     while (sent < length && !a->halted_out) {
         struct flight *f = first_of(&a->out);
         size_t packet = (size_t)min_u64(length - sent, USB_PACKET);
 
+        if (!f && usb_bus_listens(a)) {
+            tell_ear(a->ear, bytes + sent, packet);
+            sent += packet;
+            continue;
+        }
         if (!f)
             break;
         memcpy(f->bytes + f->at, bytes + sent, packet);
@@ -229,6 +351,8 @@ void usb_world_unplug(struct usb_world *w)
     w->bus.halted_in = w->bus.halted_out = false;
     end_all(&w->bus, &w->bus.in, -ESHUTDOWN);
     end_all(&w->bus, &w->bus.out, -ESHUTDOWN);
+    if (usb_bus_listens(&w->bus))
+        hear(w->bus.ear, -ESHUTDOWN);
 }
 
 void usb_world_plug(struct usb_world *w)

@@ -89,7 +89,7 @@ static bool tell(struct usb_world *w)
     struct list *link;
 
     if (w->bus.due == 0)
-        return false;
+        return w->function && usb_bus_tell_heard(&w->bus);
     w->bus.due--;
     w->bus.over_count--;
     link = list_take_first(&w->bus.over);

@@ -26,13 +26,13 @@
 /* The bus: what was handed over and is not over yet. */
 struct usb_aio {
     struct list in, out; /* under way */
+    struct usb_ear *ear;
     struct list over;    /* to be told of; */
     unsigned over_count; /* so many, */
     unsigned due;        /* and of these so many now: the others are quiet */
     unsigned under_way, peak;
     bool enabled;
     bool halted_in, halted_out;
-    bool loses;     /* the next command goes nowhere */
     bool fifo;      /* short transfers are over before the host has fetched them (dummy_hcd) */
     bool late_halt; /* bulk-in has bytes left once: the next halt says so */
     unsigned short_memory; /* so many submissions find none */
@@ -100,6 +100,11 @@ void usb_world_upgrade(struct usb_world *w);
 /* FunctionFS disables the function: transfers under way end with -ESHUTDOWN. */
 void usb_world_unplug(struct usb_world *w);
 void usb_world_plug(struct usb_world *w);
+
+/* The ear tells that it has heard something, if it has. */
+bool usb_bus_tell_heard(struct usb_aio *a);
+/* Whether a command is waited for. */
+bool usb_bus_listens(const struct usb_aio *a);
 
 /* The host's side of the endpoints, packet by packet, as far as they go now: how many bytes went;
  * `stalled`: and then the endpoint is halted. */
