@@ -98,6 +98,21 @@ static void test_one_stream(void **state)
     }
 }
 
+/* From the beginning once more, when nothing of it is in the cache any longer: what the first
+ * reading has left behind does not count as read this time. */
+static void test_read_again(void **state)
+{
+    (void)state;
+    rig_init(&rig, 64 * MIB);
+    for (unsigned pass = 0; pass < 3; pass++) {
+        rig.pages_missed = 0;
+        memset(rig.present, 0, sizeof rig.present);
+        for (uint64_t at = 0; at < rig.size; at += 64 * KIB)
+            rig_read(&rig, at, 64 * KIB);
+        assert_in_range(rig.pages_missed, 1, 64);
+    }
+}
+
 static void test_grows_as_it_is_read(void **state)
 {
     (void)state;
