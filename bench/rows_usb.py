@@ -4,6 +4,10 @@ the kernel's gadget on a local file, which has no nbd and no daemon in its way.
 
 For these three nothing comes from afar: the whole image lies in the slot's cache, or in a tmpfs.
 QEMU emulates everything, so only ratios within a run say something.
+
+They are judged on a SuperSpeed bus. At high speed the kernel's emulated one carries 6,656 bytes in
+125 microseconds (dummy_hcd.c, dummy_timer), which is 53 MB/s and less than the quicker ways can do:
+what is measured there, and reported too, is that bus.
 """
 from lab_drive import LOCAL, FarEndProcess, dd, local_once, set_delay
 from page import Page
@@ -38,7 +42,15 @@ class Drive:
             self.cost = (busy(bmc) - begun) * (1 << 30) / LOCAL
 
 
-def from_memory(rig, bmc, runs):
+def set_bus(bmc, super_speed):
+    """Anew, while no gadget stands on it."""
+    bmc.run("modprobe -r dummy_hcd && "
+            f"modprobe dummy_hcd num=2 is_super_speed={int(super_speed)}")
+
+
+def from_memory(rig, bmc, runs, bus, judged):
+    """Three ways side by side on a bus of this speed; whether there are bounds for it."""
+    set_bus(bmc, bus == "SuperSpeed")
     over_kernel, over_local, costs, peers = [], [], [], Peers()
     for run in range(runs):
         usb, kernel = Drive(rig, bmc, "usb"), Drive(rig, bmc, "kernel")
@@ -49,13 +61,15 @@ def from_memory(rig, bmc, runs):
         for name, value in (("usb MB/s", usb.rate / 1e6), ("kernel MB/s", kernel.rate / 1e6),
                             ("local file MB/s", local / 1e6), ("kernel s/GiB", kernel.cost)):
             peers.add(name, value)
-        say(f"usb, run {run + 1}: {usb.rate / 1e6:.1f} MB/s, kernel {kernel.rate / 1e6:.1f}, "
+        say(f"usb, {bus}, run {run + 1}: {usb.rate / 1e6:.1f} MB/s, kernel {kernel.rate / 1e6:.1f}, "
             f"local file {local / 1e6:.1f}; {usb.cost:.1f} and {kernel.cost:.1f} CPU s/GiB")
     middle = peers.medians()
     cost = {"kernel": middle.pop("kernel s/GiB")}
-    yield Result("usb, from memory", "of kernel", over_kernel, at_least=1.6, peers=middle)
-    yield Result("usb, from memory", "of a local file", over_local, at_least=0.95, peers=middle)
-    yield Result("usb, CPU of device and machine", "s/GiB", costs, peers=cost)
+    name = f"usb, from memory, {bus}"
+    yield Result(name, "of kernel", over_kernel, at_least=1.6 if judged else None, peers=middle)
+    yield Result(name, "of a local file", over_local, at_least=0.95 if judged else None,
+                 peers=middle)
+    yield Result(f"usb, CPU of both sides, {bus}", "s/GiB", costs, peers=cost)
 
 
 def through_browser(bmc, image, delay):
@@ -93,9 +107,10 @@ def usb(runs):
         with Rig() as rig, VirtualBmc(network=TapNetwork(), shares=outside_shares()) as bmc:
             platter = Platter(bmc)
             platter.install(config_with("usb") + cache + "[slot 1]\nexport = kernel\n" + cache)
-            platter.start()
-            yield from from_memory(rig, bmc, runs)
-            platter.stop()
+            for bus, judged in (("SuperSpeed", True), ("high speed", False)):
+                platter.start()
+                yield from from_memory(rig, bmc, runs, bus, judged)
+                platter.stop()
             platter.install(config_with("usb"))
             platter.start()
             yield from_afar(rig, bmc, runs)
