@@ -61,8 +61,9 @@ def from_memory(rig, bmc, runs, bus, judged):
         for name, value in (("usb MB/s", usb.rate / 1e6), ("kernel MB/s", kernel.rate / 1e6),
                             ("local file MB/s", local / 1e6), ("kernel s/GiB", kernel.cost)):
             peers.add(name, value)
-        say(f"usb, {bus}, run {run + 1}: {usb.rate / 1e6:.1f} MB/s, kernel {kernel.rate / 1e6:.1f}, "
-            f"local file {local / 1e6:.1f}; {usb.cost:.1f} and {kernel.cost:.1f} CPU s/GiB")
+        say(f"usb, {bus}, run {run + 1}: {usb.rate / 1e6:.1f} MB/s, "
+            f"kernel {kernel.rate / 1e6:.1f}, local file {local / 1e6:.1f}; "
+            f"{usb.cost:.1f} and {kernel.cost:.1f} CPU s/GiB")
     middle = peers.medians()
     cost = {"kernel": middle.pop("kernel s/GiB")}
     name = f"usb, from memory, {bus}"

@@ -127,9 +127,10 @@ static void absorb(struct readahead_stream *s, struct readahead_stream *list, un
     for (unsigned i = 0; i < count; i++) {
         struct readahead_stream *other = &list[i];
 
-        /* One that ends far ahead was another reading of the same, which is over. */
-        if (other == s || !other->used || s->seen < other->start || s->seen > other->seen ||
-            other->seen - s->seen > BACK)
+        if (other == s || !other->used || s->seen < other->start || s->seen > other->seen)
+            continue;
+        /* This was another reading of the same, which is over. */
+        if (other->start <= s->start || other->seen - s->seen > BACK)
             continue;
         s->seen = other->seen;
         s->read = min_u64(s->read + other->read, s->seen - s->start);

@@ -25,8 +25,8 @@ struct own_helper_config {
 
 /*
  * Makes all ready and starts it, or will as soon as the helper and the hook of an earlier process,
- * if they still take its drive away, have ended; the socket can be connected to at once. 0, or -errno and one sentence:
- * -EBUSY when another process has this slot.
+ * if they still take its drive away, have ended; the socket can be connected to at once. 0, or
+ * -errno and one sentence: -EBUSY when another process has this slot.
  */
 int own_helper_new(const struct own_helper_config *config, struct own_helper **out, char *error,
                    size_t room);

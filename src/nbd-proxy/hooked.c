@@ -119,8 +119,8 @@ static void start_over(struct hooked *h, const char *why)
             h->export.events->ejected(h->export.owner);
         return;
     }
-    snprintf(reason, sizeof reason, "The hook `%s start %s` failed: %s; see what it does.", h->config.hook,
-             h->config.name, why);
+    snprintf(reason, sizeof reason, "The hook `%s start %s` failed: %s; see what it does.",
+             h->config.hook, h->config.name, why);
     blame(h, -EIO, reason);
     h->link_alive = true;
     run_stop(h);

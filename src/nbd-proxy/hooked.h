@@ -10,9 +10,9 @@
 
 /* The strings must outlive the export. */
 struct hooked_config {
-    const char *hook; /* its path */
-    const char *name; /* what it is told */
-    const char *lock; /* a file that is locked while it runs */
+    const char *hook;                 /* its path */
+    const char *name;                 /* what it is told */
+    const char *lock;                 /* a file that is locked while it runs */
     unsigned start_limit, stop_limit; /* milliseconds that it has */
 };
 

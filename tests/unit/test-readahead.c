@@ -98,18 +98,21 @@ static void test_one_stream(void **state)
     }
 }
 
-/* From the beginning once more, when nothing of it is in the cache any longer: what the first
- * reading has left behind does not count as read this time. */
+/* What has been read is read once more, when nothing of it is in the cache any longer: what the
+ * first reading has left behind does not count as read this time. */
 static void test_read_again(void **state)
 {
+    static const uint64_t starts[] = {8 * MIB, 0, 0};
+
     (void)state;
     rig_init(&rig, 64 * MIB);
     for (unsigned pass = 0; pass < 3; pass++) {
         rig.pages_missed = 0;
         memset(rig.present, 0, sizeof rig.present);
-        for (uint64_t at = 0; at < rig.size; at += 64 * KIB)
+        for (uint64_t at = starts[pass]; at < rig.size; at += 64 * KIB)
             rig_read(&rig, at, 64 * KIB);
-        assert_in_range(rig.pages_missed, 1, 64);
+        /* Near the old end it may still be taken for the same. */
+        assert_in_range(rig.pages_missed * PAGE, 64 * KIB, 512 * KIB);
     }
 }
 
@@ -361,13 +364,21 @@ static void test_anything(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_stream),    cmocka_unit_test(test_grows_as_it_is_read),
-        cmocka_unit_test(test_no_stream),     cmocka_unit_test(test_eight_streams),
-        cmocka_unit_test(test_out_of_order),  cmocka_unit_test(test_walk_with_gaps),
-        cmocka_unit_test(test_seek),          cmocka_unit_test(test_forsaken),
-        cmocka_unit_test(test_boot),          cmocka_unit_test(test_short_streams),
-        cmocka_unit_test(test_end_of_medium), cmocka_unit_test(test_pieces_and_drop),
-        cmocka_unit_test(test_little_room),   cmocka_unit_test(test_anything),
+        cmocka_unit_test(test_one_stream),
+        cmocka_unit_test(test_read_again),
+        cmocka_unit_test(test_grows_as_it_is_read),
+        cmocka_unit_test(test_no_stream),
+        cmocka_unit_test(test_eight_streams),
+        cmocka_unit_test(test_out_of_order),
+        cmocka_unit_test(test_walk_with_gaps),
+        cmocka_unit_test(test_seek),
+        cmocka_unit_test(test_forsaken),
+        cmocka_unit_test(test_boot),
+        cmocka_unit_test(test_short_streams),
+        cmocka_unit_test(test_end_of_medium),
+        cmocka_unit_test(test_pieces_and_drop),
+        cmocka_unit_test(test_little_room),
+        cmocka_unit_test(test_anything),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
