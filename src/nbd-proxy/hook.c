@@ -83,8 +83,8 @@ static int mind(pid_t pid, const sigset_t *awaited, unsigned limit)
     int status, got;
 
     clock_gettime(CLOCK_MONOTONIC, &end);
-    end.tv_sec += limit / 1000;
-    end.tv_nsec += limit % 1000 * 1000000;
+    end.tv_sec += (time_t)(limit / 1000);
+    end.tv_nsec += (long)(limit % 1000) * 1000000;
     while (waitpid(pid, &status, WNOHANG) != pid) {
         clock_gettime(CLOCK_MONOTONIC, &now);
         left.tv_sec = end.tv_sec - now.tv_sec;
