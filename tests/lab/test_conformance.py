@@ -69,8 +69,8 @@ def test_libiscsi_finds_nothing_wrong(bmc: VirtualBmc, platter: Platter) -> None
         sg = sg_of(bmc, drive)
         # Else Linux itself refuses what the suite asks: its limit for USB drives is 120 KiB.
         bmc.write_file(f"/sys/block/{drive[5:]}/device/max_sectors", "2048")
-        # Until its last sector has been read, usb-storage takes a failure there for a wrong capacity,
-        # and puts words of its own into the drive's mouth (transport.c, last_sector_hacks).
+        # Until its last sector has been read, usb-storage takes a failure there for a wrong
+        # capacity, and tells of another than the drive's (transport.c, last_sector_hacks).
         assert bmc.read_at(drive, SIZE - 4096, 4096) == image.read(SIZE - 4096, 4096)
         for suite in SUITES + (LONG_SUITES if LONG else SHORT_SUITES):
             begun = time.monotonic()
