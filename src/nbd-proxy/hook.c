@@ -79,24 +79,15 @@ static _Noreturn void become_hook(const struct hook *hook)
 /* How the hook ended, as for waitpid(). Both signals are blocked, and so are waited for here. */
 static int mind(pid_t pid, const sigset_t *awaited, unsigned limit)
 {
-    struct timespec now, end, left;
+    uint64_t now = loop_clock(), end = now + limit * UINT64_C(1000);
     int status, got;
 
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    end.tv_sec += (time_t)(limit / 1000);
-    end.tv_nsec += (long)(limit % 1000) * 1000000;
     while (waitpid(pid, &status, WNOHANG) != pid) {
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        left.tv_sec = end.tv_sec - now.tv_sec;
-        left.tv_nsec = end.tv_nsec - now.tv_nsec;
-        if (left.tv_nsec < 0) {
-            left.tv_sec--;
-            left.tv_nsec += 1000000000;
-        } else if (left.tv_nsec >= 1000000000) {
-            left.tv_sec++;
-            left.tv_nsec -= 1000000000;
-        }
-        got = left.tv_sec < 0 ? -1 : sigtimedwait(awaited, NULL, &left);
+        uint64_t left = end > now ? end - now : 0;
+        struct timespec most = {(time_t)(left / 1000000), (long)(left % 1000000 * 1000)};
+
+        got = sigtimedwait(awaited, NULL, &most);
+        now = loop_clock();
         if (got == SIGCHLD)
             continue;
         kill(-pid, SIGKILL);
