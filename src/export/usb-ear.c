@@ -18,15 +18,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/loop.h"
 #include "export/usb-thread.h"
 #include "scsi/bot.h"
 
-#define PLACES    2u
-#define STOP_STEP 1000000 /* nanoseconds */
+#define PLACES 2u
 
 struct usb_ear {
     struct usb_ear_config config;
@@ -153,12 +151,6 @@ void usb_ear_free(struct usb_ear *e)
     free(e);
 }
 
-/* For looking at what the thread changes: what it looks like does not matter to a caller. */
-static pthread_mutex_t *lock_of(const struct usb_ear *e)
-{
-    return &((struct usb_ear *)(uintptr_t)e)->lock;
-}
-
 void usb_ear_listen(struct usb_ear *e, unsigned packet)
 {
     pthread_mutex_lock(&e->lock);
@@ -179,24 +171,20 @@ void usb_ear_stop(struct usb_ear *e)
     pthread_mutex_lock(&e->lock);
     e->wanted = false;
     while (e->reads) {
-        usb_thread_interrupt(e->thread);
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += STOP_STEP;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
+        until = usb_thread_interrupt(e->thread);
         pthread_cond_timedwait(&e->changed, &e->lock, &until);
     }
     pthread_mutex_unlock(&e->lock);
 }
 
-bool usb_ear_heard(const struct usb_ear *e, int64_t *result)
+bool usb_ear_heard(struct usb_ear *e, int64_t *result)
 {
     bool heard;
 
-    pthread_mutex_lock(lock_of(e));
+    pthread_mutex_lock(&e->lock);
     heard = e->count > 0;
     *result = heard ? e->results[e->place] : 0;
-    pthread_mutex_unlock(lock_of(e));
+    pthread_mutex_unlock(&e->lock);
     return heard;
 }
 

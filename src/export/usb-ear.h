@@ -47,7 +47,7 @@ void usb_ear_stop(struct usb_ear *e);
 /* The oldest that was heard, if any: its length in bytes, or -errno (-ESHUTDOWN, -EAGAIN, -ENODEV
  * where the endpoint is not enabled); its bytes lie in places[usb_ear_place()]. It stands until
  * usb_ear_take(), which makes its place zeroes again. */
-bool usb_ear_heard(const struct usb_ear *e, int64_t *result);
+bool usb_ear_heard(struct usb_ear *e, int64_t *result);
 void usb_ear_take(struct usb_ear *e);
 /* Where the next that is taken lies, or will lie: 0 or 1. */
 unsigned usb_ear_place(const struct usb_ear *e);

@@ -7,7 +7,7 @@
 #include <time.h>
 
 #define INTERRUPT SIGRTMIN
-#define JOIN_STEP 1000000 /* nanoseconds */
+#define AGAIN     1000000 /* nanoseconds */
 /* Enough for the few frames there are, and for a sanitizer's. */
 #define STACK_SIZE (256u << 10)
 
@@ -38,9 +38,16 @@ int usb_thread_start(pthread_t *thread, void *(*run)(void *arg), void *arg)
     return -r;
 }
 
-void usb_thread_interrupt(pthread_t thread)
+struct timespec usb_thread_interrupt(pthread_t thread)
 {
+    struct timespec again;
+
     pthread_kill(thread, INTERRUPT);
+    clock_gettime(CLOCK_REALTIME, &again);
+    again.tv_nsec += AGAIN;
+    again.tv_sec += again.tv_nsec / 1000000000;
+    again.tv_nsec %= 1000000000;
+    return again;
 }
 
 void usb_thread_join(pthread_t thread)
@@ -48,10 +55,6 @@ void usb_thread_join(pthread_t thread)
     struct timespec until;
 
     do {
-        usb_thread_interrupt(thread);
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += JOIN_STEP;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
+        until = usb_thread_interrupt(thread);
     } while (pthread_timedjoin_np(thread, NULL, &until) != 0);
 }

@@ -231,7 +231,7 @@ void usb_ear_stop(struct usb_ear *e)
     e->wanted = false;
 }
 
-bool usb_ear_heard(const struct usb_ear *e, int64_t *result)
+bool usb_ear_heard(struct usb_ear *e, int64_t *result)
 {
     *result = e->count > 0 ? e->results[e->place] : 0;
     return e->count > 0;
