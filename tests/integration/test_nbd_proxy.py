@@ -140,6 +140,12 @@ def read_right(place, slot=15):
     return hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256(IMAGE).digest()
 
 
+def stop_in_time(session):
+    began = time.monotonic()
+    assert session.program.stop() == 0
+    assert time.monotonic() - began < SECOND
+
+
 def written(path):
     """What a process has written into it, once it has."""
     return path.read_text() if path.exists() else ""
@@ -206,9 +212,7 @@ def test_it_ends_within_a_second_whatever_waits(start, place, how):
 def test_it_leaves_what_is_slow_to_its_helper(start, place):
     first = Session(start, "0", fake="greedy stuck", muted=True, leaks=False)
     first.program.wait_for("serving")
-    began = time.monotonic()
-    assert first.program.stop() == 0
-    assert time.monotonic() - began < SECOND
+    stop_in_time(first)
     assert "platter-helper takes it away" in first.program.text()
     assert "stopped" not in said(place)
     # The next one is not refused, but waits until that has ended.
@@ -262,9 +266,7 @@ def test_a_start_of_the_hook_that_hangs(start, place):
     hook = f"[ $1 = stop ] || {{ echo $$ >{place}/pid; exec sleep 1000; }}"
     session = Session(start, "0", leaks=False, hook=hook)
     pid = int(wait_until(lambda: written(place / "pid"), "the hook runs"))
-    began = time.monotonic()
-    assert session.program.stop() == 0
-    assert time.monotonic() - began < SECOND
+    stop_in_time(session)
     wait_until(lambda: not is_alive(pid), "the hook is killed", 1)
 
 
@@ -272,9 +274,7 @@ def test_a_stop_of_the_hook_that_is_slow(start, place):
     hook = f"echo $1 >>{place}/hook; [ $1 = start ] || {{ sleep 1.5; echo done >>{place}/hook; }}"
     first = Session(start, "0", leaks=False, hook=hook)
     first.program.wait_for("serving")
-    began = time.monotonic()
-    assert first.program.stop() == 0
-    assert time.monotonic() - began < SECOND
+    stop_in_time(first)
     assert "the hook's stop" in first.program.text()
     assert (place / "hook").read_text() == "start\nstop\n"
     # It has its time, and the next one waits for it.
@@ -289,9 +289,7 @@ def test_a_stop_of_the_hook_that_hangs(start, place):
     hook = f"[ $1 = start ] || {{ echo $$ >{place}/pid; exec sleep 1000; }}"
     session = Session(start, "0", leaks=False, hook=hook)
     session.program.wait_for("serving")
-    began = time.monotonic()
-    assert session.program.stop() == 0
-    assert time.monotonic() - began < SECOND
+    stop_in_time(session)
     pid = int(wait_until(lambda: written(place / "pid"), "the hook's number"))
     wait_until(lambda: not is_alive(pid), "the hook is killed", 20)
     wait_until(lambda: "did not end within 10 s" in session.program.text(), "that is said")
