@@ -3,9 +3,9 @@
  * A file read in order, as one stream.
  *
  * The browser opens the file anew for every slice that is read, and moves its bytes through more
- * hands than those of a stream: a stream costs it a third of the time a byte. But a stream looks at
- * the file's date only as it is opened. So a run is for a quarter of a second; who goes on after
- * that opens the next one, and hears what has happened to the file.
+ * hands than those of a stream: a stream costs it a third of the time a byte. A run should be long,
+ * for what a browser has read ahead for one that is closed is lost, and each begins in new memory.
+ * But a stream looks at the file's date only as it is opened: its owner has to look meanwhile.
  */
 
 /** As much of a ReadableStream of bytes as is needed. */
@@ -18,12 +18,8 @@ export interface ByteReader {
   cancel(): Promise<void>;
 }
 
-/** Milliseconds. */
-const LIFE = 250;
-
 export class FileRun {
   readonly #reader: ByteReader;
-  readonly #opened = Date.now();
   #at: number;
   /** Settled when what was asked for before has come, or has failed. */
   #before: Promise<unknown> = Promise.resolve();
@@ -35,10 +31,6 @@ export class FileRun {
   constructor(stream: ByteStream, start: number) {
     this.#reader = stream.getReader({ mode: 'byob' });
     this.#at = start;
-  }
-
-  get isOver(): boolean {
-    return Math.abs(Date.now() - this.#opened) >= LIFE; // clocks are set back, too
   }
 
   /** Whether the next bytes of it are those from `offset` on. */

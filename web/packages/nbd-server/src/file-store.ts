@@ -11,8 +11,9 @@
  *
  * A file can change underneath. Browsers differ in how that shows: an error, an empty buffer with no
  * error, or nothing but another size or date. Every block read is checked for all of these, before
- * and after. From the first sign on the store is dead for good: half of an old image and half of a
- * new one is worse than no image.
+ * and after; and beside a stream, which does not notice a new date, a byte is read by itself four
+ * times a second. From the first sign on the store is dead for good: half of an old image and half
+ * of a new one is worse than no image.
  */
 import { type ByteStream, FileRun } from './file-run.js';
 import type { BlockStore } from './store.js';
@@ -77,6 +78,8 @@ const KiB = 1024;
 const MiB = 1024 * KiB;
 /** Streams open at once. */
 const RUNS_MAX = 4;
+/** Milliseconds for which a file is what it was the last time. */
+const LOOK_INTERVAL = 250;
 
 export class FileStore implements BlockStore {
   readonly size: number;
@@ -97,6 +100,8 @@ export class FileStore implements BlockStore {
   /** Memory of extents that are kept no more. */
   readonly #spare: ArrayBuffer[] = [];
   #lastEnd = 0;
+  #lookedAt = Number.NEGATIVE_INFINITY;
+  #look: Promise<unknown> = Promise.resolve();
   #dead: FileChangedError | undefined;
 
   constructor(file: FileLike, options: FileStoreOptions = {}) {
@@ -189,12 +194,27 @@ export class FileStore implements BlockStore {
   /** Whether it is still the file that was chosen, asked of the file itself and not of the cache. */
   async verify(): Promise<boolean> {
     try {
-      const last = Math.max(0, this.size - 1);
-      await this.#readFile(last, this.size);
+      await this.#readLast();
     } catch {
       return false;
     }
     return true;
+  }
+
+  #readLast(): Promise<unknown> {
+    return this.#readFile(Math.max(0, this.size - 1), this.size);
+  }
+
+  /** Settled once the file has been looked at, not longer ago than the interval. */
+  #lookAgain(): Promise<unknown> {
+    const now = Date.now();
+    if (Math.abs(now - this.#lookedAt) >= LOOK_INTERVAL) {
+      // clocks are set back, too
+      this.#lookedAt = now;
+      this.#look = this.#readLast();
+      this.#look.catch(() => {}); // whoever waits for it hears of an error
+    }
+    return this.#look;
   }
 
   async #readFile(start: number, end: number, isRun = false): Promise<Uint8Array<ArrayBuffer>> {
@@ -202,8 +222,10 @@ export class FileStore implements BlockStore {
     let data: ArrayBuffer;
     try {
       const run = isRun ? this.#runAt(start) : undefined;
+      const looked = run && this.#lookAgain();
       data = await (run?.take(this.#memoryOf(end - start)) ??
         this.#file.slice(start, end).arrayBuffer());
+      await looked;
     } catch (error) {
       throw this.#changed('unreadable', 'The browser cannot read the file any more.', error);
     }
@@ -216,10 +238,6 @@ export class FileStore implements BlockStore {
 
   /** The run that goes on at `start`; undefined where there are no streams that could. */
   #runAt(start: number): FileRun | undefined {
-    this.#runs = this.#runs.filter((one) => {
-      if (one.isOver) one.close();
-      return !one.isOver;
-    });
     const index = this.#runs.findIndex((one) => one.isAt(start));
     const run = index < 0 ? this.#openRun(start) : this.#runs.splice(index, 1)[0];
     if (run) this.#runs.push(run);

@@ -167,8 +167,10 @@ describe('reading', () => {
 
 describe('reading in order, where there are streams', () => {
   const runs = { minRead: 32, maxRead: 256, streamRead: 128, memory: 512 };
+  /** The slice of a file of 1000 bytes by which its browser finds out whether it has changed. */
+  const LOOK = [999, 1000];
 
-  // However slow the machine is, no stream grows old by itself.
+  // However slow the machine is, the file is looked at again only when a test says so.
   beforeEach(() => {
     vi.useFakeTimers({ toFake: ['Date'] });
   });
@@ -185,10 +187,7 @@ describe('reading in order, where there are streams', () => {
   test('takes all but the beginning out of one stream', async () => {
     const file = new StreamingFile(image);
     await readTo(new FileStore(file, runs), 0, 1000);
-    expect(file.slices).toEqual([
-      [0, 32],
-      [32, 96],
-    ]);
+    expect(file.slices).toEqual([[0, 32], [32, 96], LOOK]);
     expect(file.streams).toEqual([96]);
   });
 
@@ -229,17 +228,38 @@ describe('reading in order, where there are streams', () => {
     await expect.poll(() => file.cancelled).toBeGreaterThanOrEqual(4);
   });
 
-  test('a stream is opened anew before it is old, for only then does the browser look', async () => {
+  test('the file is looked at beside a stream, for the browser looks only as it opens one', async () => {
+    const file = new StreamingFile(image);
+    const store = new FileStore(file, runs);
+    const looks = () => file.slices.filter(([start]) => start === LOOK[0]).length;
+    const begun = Date.now();
+    await readTo(store, 0, 200);
+    expect(looks()).toBe(1);
+    vi.setSystemTime(begun + 249);
+    await readTo(store, 200, 400);
+    expect(looks()).toBe(1);
+    vi.setSystemTime(begun + 250);
+    await readTo(store, 400, 600);
+    expect(looks()).toBe(2);
+    vi.setSystemTime(begun); // clocks are set back, too
+    await readTo(store, 600, 900);
+    expect(looks()).toBe(3);
+    expect(file.streams).toEqual([96]);
+    expect(file.cancelled).toBe(0);
+  });
+
+  test('a change that only a look shows fails what the stream gave meanwhile', async () => {
     const file = new StreamingFile(image);
     const store = new FileStore(file, runs);
     await readTo(store, 0, 200);
-    vi.setSystemTime(Date.now() + 249);
-    await readTo(store, 200, 400);
-    expect(file.streams).toEqual([96]);
-    vi.setSystemTime(Date.now() + 1);
-    await readTo(store, 400, 1000);
-    expect(file.streams).toHaveLength(2);
-    expect(file.cancelled).toBe(1);
+    file.broken = () => {
+      throw new DOMException('The requested file could not be read', 'NotReadableError');
+    };
+    vi.setSystemTime(Date.now() + 250);
+    const target = new Uint8Array(400);
+    const failure = await store.read(300, target).catch((error) => error);
+    expect(failure.sign).toBe('unreadable');
+    expect(target).toEqual(new Uint8Array(400));
   });
 
   test('without them, or with such as fill no memory they are given, slices do', async () => {
