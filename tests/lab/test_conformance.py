@@ -75,7 +75,7 @@ def test_libiscsi_finds_nothing_wrong(bmc: VirtualBmc, platter: Platter) -> None
         for suite in SUITES + (LONG_SUITES if LONG else SHORT_SUITES):
             begun = time.monotonic()
             command = ["iscsi-test-cu", "-d", "-f", "-n", "-t", f"SCSI.{suite}", sg]
-            said = bmc.run(command, timeout=120, check=False)
+            said = bmc.run(command, timeout=600, check=False)
             # It ends with 0 in most of its misfortunes: only the summary tells.
             found = SUMMARY.search(said.out)
             total, ran, passed, failed, _ = map(int, found.groups()) if found else (0,) * 5
