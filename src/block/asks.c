@@ -14,7 +14,8 @@
  * demand alone does not fill the window; a prefetch only when all demand is out, the window has
  * room, and a quarter of the source's places stays free for demand. Of a few places each carries
  * much of what the line can, so there reading ahead may take them all: the next to come free is
- * demand's.
+ * demand's; and demand that had to queue leaves in asks as long as they may be, for a host's one
+ * command comes here in several reads.
  *
  * A lost ask that a read waits for goes back into its queue, in its old place; a lost prefetch is
  * forgotten.
@@ -316,11 +317,36 @@ static void send(struct engine *e, struct ask *ask)
     source_submit(e->source, &ask->request);
 }
 
+/*
+ * Takes in the ask behind it in its queue, if that goes on where this one ends. The other's read
+ * has then joined this ask, as if it had come later. False: there is none, or it would be too long.
+ */
+static bool take_in_next(struct engine *e, struct ask *ask, const struct list *queue)
+{
+    struct ask *next = list_entry(ask->link.next, struct ask, link);
+
+    if (ask->link.next == queue ||
+        next->request.offset != ask->request.offset + ask->request.length ||
+        ask->request.length + next->request.length > asks_length_max(e) ||
+        ask->span_count + next->span_count > ASK_SPANS_MAX)
+        return false;
+    for (unsigned i = 0; i < next->span_count; i++) {
+        ask->spans[ask->span_count] = next->spans[i];
+        ask->parts[ask->span_count++] = next->parts[i];
+    }
+    ask->request.length += next->request.length;
+    ask->request.part_count = ask->span_count;
+    next->span_count = 0; /* its blocks are pinned for this one now */
+    free_ask(e, next);
+    return true;
+}
+
 void asks_send(struct engine *e)
 {
     while (e->source && e->log.replaying == 0 &&
            e->counters.asks_in_flight < e->info.in_flight_max) {
         struct list *from = &e->asks.small;
+        struct ask *ask;
 
         if (list_is_empty(from)) {
             from = &e->asks.large;
@@ -329,7 +355,10 @@ void asks_send(struct engine *e)
         }
         if (list_is_empty(from))
             return;
-        send(e, list_entry(from->next, struct ask, link));
+        ask = list_entry(from->next, struct ask, link);
+        while (take_in_next(e, ask, from))
+            ;
+        send(e, ask);
     }
 }
 

@@ -55,6 +55,61 @@ static void test_long_requests_are_split(void **state)
     world_free(w);
 }
 
+/* Four reads that jump take the places, and `count` reads in a row wait for them. */
+static void queue_behind(struct world *w, unsigned count)
+{
+    for (unsigned i = 0; i < 4; i++)
+        world_ask(w, i, REQUEST_READ, (8 + 4 * (uint64_t)i) * MIB, 64 * KIB);
+    for (unsigned i = 0; i < count; i++)
+        world_ask(w, 4 + i, REQUEST_READ, 32 * MIB + i * 64 * KIB, 64 * KIB);
+    assert_int_equal(w->held_count, 4);
+}
+
+static void test_what_queued_leaves_together(void **state)
+{
+    struct world *w = new_world(64 * MIB, 16 * MIB);
+    uint64_t at = 32 * MIB;
+
+    (void)state;
+    world_connect(w);
+    queue_behind(w, 7);
+    for (unsigned i = 0; i < 4; i++)
+        world_answer(w, world_held(w, 0), 0);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(world_held(w, i)->offset, at);
+        if (i < 3)
+            assert_int_equal(world_held(w, i)->length, 128 * KIB);
+        at += world_held(w, i)->length;
+    }
+    assert_true(at <= 32 * MIB + 512 * KIB);
+    world_answer_all(w, 0);
+    for (unsigned i = 0; i < 11; i++)
+        assert_true(w->asked[i].answered == 1 && !w->asked[i].error);
+    world_free(w);
+}
+
+/* An error is that of the first: what left with it is asked for by itself. */
+static void test_what_left_together_fails_apart(void **state)
+{
+    struct world *w = new_world(64 * MIB, 16 * MIB);
+    struct source_request *both;
+
+    (void)state;
+    world_connect(w);
+    queue_behind(w, 2);
+    world_answer(w, world_held(w, 0), 0);
+    both = world_held(w, 3);
+    assert_int_equal(both->length, 128 * KIB);
+    world_answer(w, both, -EIO);
+    assert_int_equal(w->asked[4].error, -EIO);
+    assert_int_equal(w->asked[5].answered, 0);
+    assert_int_equal(world_held(w, 3)->offset, 32 * MIB + 64 * KIB);
+    assert_int_equal(world_held(w, 3)->length, 64 * KIB);
+    world_answer_all(w, 0);
+    assert_true(w->asked[5].answered == 1 && !w->asked[5].error);
+    world_free(w);
+}
+
 static uint32_t seed;
 
 static uint32_t roll(uint32_t sides)
@@ -143,21 +198,35 @@ static void warm_up(struct world *w, struct way *way)
         next_answer(w, way);
 }
 
-/* Reads `length` bytes in a row, 64 KiB at a time, as a machine does; bytes a second. */
-static uint64_t read_in_a_row(struct world *w, struct way *way, uint64_t from, uint64_t length)
+/* Reads `length` bytes in a row by commands of so many bytes, of which each comes as reads of 64
+ * KiB; bytes a second. */
+static uint64_t read_by(uint32_t command, struct world *w, struct way *way, uint64_t from,
+                        uint64_t length)
 {
+    unsigned reads = command / (64 * KIB);
     uint64_t began = w->now;
 
-    for (uint64_t at = from; at < from + length; at += 64 * KIB) {
-        world_ask(w, 0, REQUEST_READ, at, 64 * KIB);
-        while (!w->asked[0].answered)
-            next_answer(w, way);
+    for (uint64_t at = from; at < from + length; at += command) {
+        for (unsigned i = 0; i < reads; i++)
+            world_ask(w, i, REQUEST_READ, at + i * 64 * KIB, 64 * KIB);
+        for (unsigned i = 0; i < reads; i++) {
+            while (!w->asked[i].answered)
+                next_answer(w, way);
+        }
     }
     return length * SECOND / (w->now - began);
 }
 
+static uint64_t read_in_a_row(struct world *w, struct way *way, uint64_t from, uint64_t length)
+{
+    return read_by(64 * KIB, w, way, from, length);
+}
+
+/* By commands as long as at high speed, and at SuperSpeed, where they ask for more than is on its
+ * way. */
 static void test_reads_in_a_row_keep_all_places_busy(void **state)
 {
+    static const uint32_t commands[] = {64 * KIB, MIB};
     static const struct {
         uint64_t trip, rate;
     } ways[] = {
@@ -166,13 +235,13 @@ static void test_reads_in_a_row_keep_all_places_busy(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+    for (size_t i = 0; i < 2 * sizeof ways / sizeof ways[0]; i++) {
         struct world *w = new_world(48 * MIB, 16 * MIB);
-        struct way way = {.trip = ways[i].trip, .rate = ways[i].rate};
+        struct way way = {.trip = ways[i / 2].trip, .rate = ways[i / 2].rate};
         uint64_t places, rate, bound;
 
         warm_up(w, &way);
-        rate = read_in_a_row(w, &way, 4 * MIB, 32 * MIB);
+        rate = read_by(commands[i % 2], w, &way, 4 * MIB, 32 * MIB);
         /* Each place is busy for the round trip and the time its own reply takes. */
         places =
             4 * 128 * KIB * (uint64_t)SECOND / (way.trip + 128 * KIB * (uint64_t)SECOND / way.rate);
@@ -230,6 +299,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_long_requests_are_split),
+        cmocka_unit_test(test_what_queued_leaves_together),
+        cmocka_unit_test(test_what_left_together_fails_apart),
         cmocka_unit_test(test_random_load),
         cmocka_unit_test(test_reads_in_a_row_keep_all_places_busy),
         cmocka_unit_test(test_demand_gets_the_next_place),
