@@ -88,7 +88,7 @@ static int mind(pid_t pid, const sigset_t *awaited, unsigned limit)
 
         got = sigtimedwait(awaited, NULL, &most);
         now = loop_clock();
-        if (got == SIGCHLD)
+        if (got == SIGCHLD || (got < 0 && errno == EINTR)) /* it was stopped, and goes on */
             continue;
         kill(-pid, SIGKILL);
         waitpid(pid, &status, 0);

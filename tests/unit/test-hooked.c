@@ -307,6 +307,22 @@ static void test_a_start_that_hangs(void **state)
     end_world(w);
 }
 
+/* A whole system may stand still for a moment, and its hook's time is not over. */
+static void test_a_minder_that_was_stopped(void **state)
+{
+    struct world *w = new_world("kill -STOP $PPID; kill -CONT $PPID; sleep 0.1");
+
+    (void)state;
+    loop_run(w->loop);
+    assert_int_equal(w->started, 1);
+    export_stop(w->export, true);
+    loop_run(w->loop);
+    assert_int_equal(w->stopped, 1);
+    assert_int_equal(w->error, 0);
+    assert_said(w, "start zero\nstop zero\n");
+    end_world(w);
+}
+
 static void test_a_stop_that_hangs(void **state)
 {
     struct world *w =
@@ -401,6 +417,7 @@ int main(void)
         cmocka_unit_test(test_a_start_that_fails),
         cmocka_unit_test(test_a_hook_that_is_no_program),
         cmocka_unit_test(test_a_start_that_hangs),
+        cmocka_unit_test(test_a_minder_that_was_stopped),
         cmocka_unit_test(test_a_stop_that_hangs),
         cmocka_unit_test(test_a_stop_outlives_its_process),
         cmocka_unit_test(test_the_drive_is_lost),
