@@ -4,12 +4,8 @@ the kernel's gadget on a local file, which has no nbd and no daemon in its way.
 
 For these three nothing comes from afar: the whole image lies in the slot's cache, or in a tmpfs.
 QEMU emulates everything, so only ratios within a run say something.
-
-They are judged on a SuperSpeed bus. At high speed the kernel's emulated one carries 6,656 bytes in
-125 microseconds (dummy_hcd.c, dummy_timer), which is 53 MB/s and less than the quicker ways can do:
-what is measured there, and reported too, is that bus.
 """
-from lab_drive import LOCAL, FarEndProcess, dd, local_once, set_delay
+from lab_drive import BUSES, LOCAL, FarEndProcess, dd, local_once, set_bus, set_delay
 from page import Page
 from platterlab.bmc import VirtualBmc
 from platterlab.errors import LabUnavailable
@@ -42,15 +38,9 @@ class Drive:
             self.cost = (busy(bmc) - begun) * (1 << 30) / LOCAL
 
 
-def set_bus(bmc, super_speed):
-    """Anew, while no gadget stands on it."""
-    bmc.run("modprobe -r dummy_hcd && "
-            f"modprobe dummy_hcd num=2 is_super_speed={int(super_speed)}")
-
-
 def from_memory(rig, bmc, runs, bus, judged):
     """Three ways side by side on a bus of this speed; whether there are bounds for it."""
-    set_bus(bmc, bus == "SuperSpeed")
+    set_bus(bmc, bus)
     over_kernel, over_local, costs, peers = [], [], [], Peers()
     for run in range(runs):
         usb, kernel = Drive(rig, bmc, "usb"), Drive(rig, bmc, "kernel")
@@ -108,7 +98,7 @@ def usb(runs):
         with Rig() as rig, VirtualBmc(network=TapNetwork(), shares=outside_shares()) as bmc:
             platter = Platter(bmc)
             platter.install(config_with("usb") + cache + "[slot 1]\nexport = kernel\n" + cache)
-            for bus, judged in (("SuperSpeed", True), ("high speed", False)):
+            for bus, judged in BUSES.items():
                 platter.start()
                 yield from from_memory(rig, bmc, runs, bus, judged)
                 platter.stop()
