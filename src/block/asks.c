@@ -14,8 +14,10 @@
  * demand alone does not fill the window; a prefetch only when all demand is out, the window has
  * room, and a quarter of the source's places stays free for demand. Of a few places each carries
  * much of what the line can, so there reading ahead may take them all: the next to come free is
- * demand's; and demand that had to queue leaves in asks as long as they may be, for a host's one
- * command comes here in several reads.
+ * demand's.
+ *
+ * A host's one command comes here in several reads. What of them had to queue leaves joined, in
+ * asks as long as they may be.
  *
  * A lost ask that a read waits for goes back into its queue, in its old place; a lost prefetch is
  * forgotten.

@@ -200,7 +200,7 @@ static void warm_up(struct world *w, struct way *way)
 
 /* Reads `length` bytes in a row by commands of so many bytes, of which each comes as reads of 64
  * KiB; bytes a second. */
-static uint64_t read_by(uint32_t command, struct world *w, struct way *way, uint64_t from,
+static uint64_t read_by(struct world *w, struct way *way, uint32_t command, uint64_t from,
                         uint64_t length)
 {
     unsigned reads = command / (64 * KIB);
@@ -219,7 +219,7 @@ static uint64_t read_by(uint32_t command, struct world *w, struct way *way, uint
 
 static uint64_t read_in_a_row(struct world *w, struct way *way, uint64_t from, uint64_t length)
 {
-    return read_by(64 * KIB, w, way, from, length);
+    return read_by(w, way, 64 * KIB, from, length);
 }
 
 /* By commands as long as at high speed, and at SuperSpeed, where they ask for more than is on its
@@ -241,7 +241,7 @@ static void test_reads_in_a_row_keep_all_places_busy(void **state)
         uint64_t places, rate, bound;
 
         warm_up(w, &way);
-        rate = read_by(commands[i % 2], w, &way, 4 * MIB, 32 * MIB);
+        rate = read_by(w, &way, commands[i % 2], 4 * MIB, 32 * MIB);
         /* Each place is busy for the round trip and the time its own reply takes. */
         places =
             4 * 128 * KIB * (uint64_t)SECOND / (way.trip + 128 * KIB * (uint64_t)SECOND / way.rate);

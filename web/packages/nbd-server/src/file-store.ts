@@ -208,8 +208,8 @@ export class FileStore implements BlockStore {
   /** Settled once the file has been looked at, not longer ago than the interval. */
   #lookAgain(): Promise<unknown> {
     const now = Date.now();
+    // Clocks are set back, too.
     if (Math.abs(now - this.#lookedAt) >= LOOK_INTERVAL) {
-      // clocks are set back, too
       this.#lookedAt = now;
       this.#look = this.#readLast();
       this.#look.catch(() => {}); // whoever waits for it hears of an error
