@@ -67,6 +67,7 @@ struct stream_events {
 };
 
 struct stream_ops {
+    /* May call `done` before it returns. */
     void (*send)(struct stream *s, struct stream_out *out);
     /* While off, `data` is not called and the far end is held back by its transport. Starts on. */
     void (*want_data)(struct stream *s, bool on);

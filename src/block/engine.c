@@ -225,6 +225,8 @@ static void pump(struct engine *e)
         if (e->failed)
             give_up_all(e, e->failed);
         reads_finish(e);
+        /* The line is not to idle while the machine is told what has come over it. */
+        asks_send(e);
         tell_answers(e);
         admit_waiting(e);
         asks_send(e);

@@ -2,10 +2,12 @@
 /*
  * Bytes over a stream socket, or over two descriptors (a program's stdin and stdout), on the loop.
  *
- * Outs wait in `queue` for the loop's next turn, so that all that is sent in one turn (the parts of
- * a reply, the replies to many requests) leaves by one call; what the socket does not take then
- * waits until it takes more. All connections of a program read into one buffer, since they run on
- * one thread and the bytes are gone when `data` returns.
+ * To a socket, outs wait in `queue` for the loop's next turn, so that all that is sent in one turn
+ * (the parts of a reply, the replies to many requests) leaves by one call. Into a pipe each leaves
+ * at once: there they are a program's requests to the one that started it, few at a time, and what
+ * that turn still has to do (answering the machine) would only keep them. What is not taken then
+ * waits until more is. All connections of a program read into one buffer, since they run on one
+ * thread and the bytes are gone when `data` returns.
  *
  * Who owns what: the outs are their sender's, lent from send to done. The descriptors close when
  * the stream is freed, or once a goodbye has gone out, or when it fails.
@@ -31,9 +33,13 @@
 /* Bytes that may wait in the socket for the far end: some of the longest replies that are usual.
  * The default holds less than one, and each is then sent, waited for and woken up for in parts. */
 #define SEND_BUFFER_SIZE (1u << 20)
-#define IOV_MAX_AT_ONCE  64
-#define ROUNDS_MAX       16
-#define END_WORDS        "the far end closed the connection"
+/* Bytes that may wait in a pipe to be read, for the same reason: four of the longest replies of a
+ * far end behind OpenBMC's web server, and the most that a process may ask for without privilege.
+ */
+#define PIPE_SIZE       (1 << 20)
+#define IOV_MAX_AT_ONCE 64
+#define ROUNDS_MAX      16
+#define END_WORDS       "the far end closed the connection"
 
 struct unix_stream {
     struct stream stream;
@@ -281,8 +287,10 @@ static void unix_send(struct stream *s, struct stream_out *out)
     } else {
         list_append(&u->queue, &out->link);
         /* With others before it, it goes when they do. */
-        if (idle)
+        if (idle && is_socket(u))
             loop_later_set(u->soon);
+        else if (idle)
+            flush(u);
     }
     let_go(u);
 }
@@ -392,6 +400,8 @@ int stream_pipes_new(struct loop *loop, int take_in, int take_out, struct stream
     if (r < 0)
         return r;
     u->ends_with_reader = true;
+    /* Of a socket that is refused, and by the system where others have used up what there is. */
+    (void)fcntl(take_in, F_SETPIPE_SZ, PIPE_SIZE);
     *out = &u->stream;
     return 0;
 }

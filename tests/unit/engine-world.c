@@ -255,6 +255,7 @@ static void complete(struct request *request, int error)
 
     assert_int_equal(ask->answered, 0);
     ask->answered++;
+    ask->beside = w->held_count;
     ask->error = error;
     ask->order = w->answers++;
     if (!error && request->op == REQUEST_READ)

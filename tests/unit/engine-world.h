@@ -30,10 +30,11 @@ struct machine_ask {
     struct request request;
     unsigned answered; /* how often */
     int error;
-    bool held;      /* answered and not yet released */
-    uint8_t *data;  /* a write's bytes; what a read must get */
-    bool *unknown;  /* a read's bytes that may be anything */
-    unsigned order; /* of its answer */
+    bool held;       /* answered and not yet released */
+    uint8_t *data;   /* a write's bytes; what a read must get */
+    bool *unknown;   /* a read's bytes that may be anything */
+    unsigned order;  /* of its answer */
+    unsigned beside; /* asks that the far end held when it came */
 };
 
 struct world {

@@ -88,6 +88,22 @@ static void test_what_queued_leaves_together(void **state)
     world_free(w);
 }
 
+/* The far end is not without work while the machine is told what has come. */
+static void test_a_free_place_is_taken_before_the_answer(void **state)
+{
+    struct world *w = new_world(64 * MIB, 16 * MIB);
+
+    (void)state;
+    world_connect(w);
+    queue_behind(w, 1);
+    world_answer(w, world_held(w, 0), 0);
+    assert_int_equal(w->asked[0].answered, 1);
+    assert_int_equal(w->asked[0].beside, 4);
+    world_answer_all(w, 0);
+    assert_int_equal(w->asked[4].beside, 0);
+    world_free(w);
+}
+
 /* An error is that of the first: what left with it is asked for by itself. */
 static void test_what_left_together_fails_apart(void **state)
 {
@@ -300,6 +316,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_long_requests_are_split),
         cmocka_unit_test(test_what_queued_leaves_together),
+        cmocka_unit_test(test_a_free_place_is_taken_before_the_answer),
         cmocka_unit_test(test_what_left_together_fails_apart),
         cmocka_unit_test(test_random_load),
         cmocka_unit_test(test_reads_in_a_row_keep_all_places_busy),

@@ -130,9 +130,9 @@ static void open_pipes(struct world *w)
 
     assert_int_equal(pipe(there), 0);
     assert_int_equal(pipe(back), 0);
-    fcntl(there[1], F_SETPIPE_SZ, 4096);
     assert_int_equal(stream_pipes_new(w->loop, back[0], there[1], &w->ends[0].stream), 0);
     assert_int_equal(stream_pipes_new(w->loop, there[0], back[1], &w->ends[1].stream), 0);
+    fcntl(there[1], F_SETPIPE_SZ, 4096);
 }
 
 static struct world *new_world(void)
@@ -354,14 +354,14 @@ static void test_no_data_while_unwanted(void **state)
     end_world(w);
 }
 
-/* It may be all there is to show that a far end is gone, and nothing need be sent to see it. */
-static void test_that_nobody_reads_is_noticed(void **state)
+/* One stream, and the other ends of its two pipes as they are. */
+static struct world *new_half(int *from_it, int *to_it)
 {
     struct world *w = calloc(1, sizeof *w);
     int there[2], back[2];
 
-    (void)state;
     assert_non_null(w);
+    the_world = w;
     assert_int_equal(pipe(there), 0);
     assert_int_equal(pipe(back), 0);
     assert_int_equal(loop_new(&w->loop), 0);
@@ -370,10 +370,56 @@ static void test_that_nobody_reads_is_noticed(void **state)
     assert_int_equal(stream_pipes_new(w->loop, back[0], there[1], &w->ends[0].stream), 0);
     w->ends[0].world = w;
     stream_own(w->ends[0].stream, &events, &w->ends[0]);
-    close(there[0]);
+    *from_it = there[0];
+    *to_it = back[1];
+    return w;
+}
+
+/* It may be all there is to show that a far end is gone, and nothing need be sent to see it. */
+static void test_that_nobody_reads_is_noticed(void **state)
+{
+    int from_it, to_it;
+    struct world *w = new_half(&from_it, &to_it);
+
+    (void)state;
+    close(from_it);
     loop_run(w->loop);
     assert_true(w->ends[0].closed && w->ends[0].orderly);
-    close(back[1]);
+    close(to_it);
+    end_world(w);
+}
+
+/* Without a turn of the loop. */
+static void test_a_pipe_has_it_at_once(void **state)
+{
+    struct stream_out word = {.head_length = 3, .head = "abc", .done = out_done};
+    int from_it, to_it;
+    struct world *w = new_half(&from_it, &to_it);
+    char got[8];
+
+    (void)state;
+    list_init(&word.link);
+    stream_send(w->ends[0].stream, &word);
+    assert_int_equal(w->ends[0].done, 1);
+    assert_int_equal(read(from_it, got, sizeof got), 3);
+    assert_memory_equal(got, "abc", 3);
+    close(from_it);
+    close(to_it);
+    end_world(w);
+}
+
+/* All that may be on its way from OpenBMC's web server goes in, though nothing is read of it. */
+static void test_a_pipe_holds_four_replies(void **state)
+{
+    static const char replies[4 * (16 + (128u << 10))];
+    int from_it, to_it;
+    struct world *w = new_half(&from_it, &to_it);
+
+    (void)state;
+    assert_int_equal(fcntl(to_it, F_SETFL, O_NONBLOCK), 0);
+    assert_int_equal(write(to_it, replies, sizeof replies), sizeof replies);
+    close(from_it);
+    close(to_it);
     end_world(w);
 }
 
@@ -402,10 +448,12 @@ int main(void)
         OVER_BOTH(test_freeing_takes_back_what_is_queued),
         OVER_BOTH(test_freed_from_inside),
         OVER_BOTH(test_a_broken_line_is_told_later),
-        OVER_BOTH(test_one_turn_is_one_call),
+        cmocka_unit_test_setup(test_one_turn_is_one_call, over_socket),
         cmocka_unit_test(test_a_whole_reply_has_room),
         OVER_BOTH(test_no_data_while_unwanted),
         cmocka_unit_test(test_that_nobody_reads_is_noticed),
+        cmocka_unit_test(test_a_pipe_has_it_at_once),
+        cmocka_unit_test(test_a_pipe_holds_four_replies),
     };
 
     signal(SIGPIPE, SIG_IGN);
