@@ -58,6 +58,7 @@ def test_rooms_catch_an_include(copy, path, text, complaint):
 @pytest.mark.parametrize("path, text, complaint", [
     ("src/base/planted.c", "int planted;\n", "lack 'SPDX-License-Identifier"),
     ("tools/planted", "#!/bin/sh\n", "lack 'SPDX-License-Identifier"),
+    ("tools/planted.log", "left behind\n", "lack 'SPDX-License-Identifier"),
     ("src/base/planted.c", SPDX + "int x;\n" * 600, "601 lines"),
     ("src/base/planted.c", SPDX + "int f(void)\n{\n" + "    g();\n" * 58 + "}\n",
      "f has 60 lines"),
