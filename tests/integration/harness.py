@@ -5,6 +5,8 @@ Nothing here sleeps for luck: wait_until() asks a condition again and again unti
 time is up. Every program runs with the sanitizers writing reports into the work directory; a report
 fails the test that caused it, whatever else the test thinks.
 """
+import contextlib
+import itertools
 import json
 import os
 import re
@@ -36,11 +38,21 @@ def wait_until(condition, what, timeout=10.0):
         time.sleep(0.02)
 
 
+# Ports below those that the system gives to clients, a share for each process of the tests: what
+# one has found free is not taken by another, or by somebody's connection, before it listens there.
+SHARES, SHARE = 6, 4000
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % SHARES
+PORTS = [8192 + WORKER * SHARE + number for number in range(SHARE)]
+next_port = itertools.cycle(PORTS[os.getpid() % SHARE:] + PORTS[:os.getpid() % SHARE])
+
+
 def free_port(family=socket.AF_INET, host="127.0.0.1"):
     """A TCP port that nobody listens on now."""
-    with socket.socket(family) as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
+    for port in itertools.islice(next_port, SHARE):
+        with socket.socket(family) as probe, contextlib.suppress(OSError):
+            probe.bind((host, port))
+            return port
+    raise AssertionError("no port is free")
 
 
 class Program:

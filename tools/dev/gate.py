@@ -76,7 +76,8 @@ def integration():
     built = builds.build("asan")
     if built.outcome != "passed":
         return [built]
-    return stage.pytest("integration", "tests/integration", "build-asan", timeout=1500)
+    return stage.pytest("integration", "tests/integration", "build-asan", timeout=1500,
+                        side_by_side=["-n", "3"])
 
 
 def lab():

@@ -91,11 +91,13 @@ def read_case(stage, case):
     return Case(title, "passed")
 
 
-def pytest(name, directory, build=None, timeout=900):
+def pytest(name, directory, build=None, timeout=900, side_by_side=()):
+    """`side_by_side`: pytest-xdist's arguments, for tests that wait more than they compute."""
     report = REPORTS / f"{name}.xml"
     env = {"PLATTER_BUILD": str(TOP / build)} if build else {}
     return junit(name, [PYTHON, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider",
-                        f"--junitxml={report}", directory], report, env=env, timeout=timeout)
+                        *side_by_side, f"--junitxml={report}", directory],
+                 report, env=env, timeout=timeout)
 
 
 def fail(text):
