@@ -4,7 +4,7 @@
 
 - Who may include whom between the rooms of src/ (MAY_INCLUDE), and which system headers live where
   (LIBRARIES). docs/architecture.md explains both tables; they are the same tables.
-- Every source file has its SPDX line and fewer than 600 lines; every function fewer than 60.
+- Every file of text has its SPDX line and fewer than 600 lines; every function fewer than 60.
 
 usage: check-rooms.py [CHECKOUT]
 """

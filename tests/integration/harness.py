@@ -42,13 +42,14 @@ def wait_until(condition, what, timeout=10.0):
 # one has found free is not taken by another, or by somebody's connection, before it listens there.
 SHARES, SHARE = 6, 4000
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % SHARES
-PORTS = [8192 + WORKER * SHARE + number for number in range(SHARE)]
-next_port = itertools.cycle(PORTS[os.getpid() % SHARE:] + PORTS[:os.getpid() % SHARE])
+FIRST_PORT = 8192 + WORKER * SHARE
+port_turns = itertools.count(os.getpid())  # two runs on one machine do not begin with the same
 
 
 def free_port(family=socket.AF_INET, host="127.0.0.1"):
     """A TCP port that nobody listens on now."""
-    for port in itertools.islice(next_port, SHARE):
+    for turn in itertools.islice(port_turns, SHARE):
+        port = FIRST_PORT + turn % SHARE
         with socket.socket(family) as probe, contextlib.suppress(OSError):
             probe.bind((host, port))
             return port

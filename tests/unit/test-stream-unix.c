@@ -135,7 +135,8 @@ static void open_pipes(struct world *w)
     fcntl(there[1], F_SETPIPE_SZ, 4096);
 }
 
-static struct world *new_world(void)
+/* With no stream in it. */
+static struct world *new_empty_world(void)
 {
     struct world *w = calloc(1, sizeof *w);
 
@@ -144,6 +145,13 @@ static struct world *new_world(void)
     assert_int_equal(loop_new(&w->loop), 0);
     assert_int_equal(loop_timer_new(w->loop, too_late, w, &w->limit), 0);
     loop_timer_set(w->limit, 20000);
+    return w;
+}
+
+static struct world *new_world(void)
+{
+    struct world *w = new_empty_world();
+
     if (pipes)
         open_pipes(w);
     else
@@ -302,19 +310,15 @@ static void stop_when_done(struct stream_out *out, int error)
 /* A reply of 256 KiB leaves before anybody reads of it, however little the system allows. */
 static void test_a_whole_reply_has_room(void **state)
 {
-    struct world *w = calloc(1, sizeof *w);
+    struct world *w = new_empty_world();
     struct stream_out out = {.data_length = 256u << 10, .done = stop_when_done};
     uint8_t *data = calloc(1, out.data_length);
     int fds[2];
 
     (void)state;
-    assert_true(w && data);
-    the_world = w;
+    assert_non_null(data);
     out.data = data;
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-    assert_int_equal(loop_new(&w->loop), 0);
-    assert_int_equal(loop_timer_new(w->loop, too_late, w, &w->limit), 0);
-    loop_timer_set(w->limit, 20000);
     assert_int_equal(stream_unix_new(w->loop, fds[0], &w->ends[0].stream), 0);
     stream_own(w->ends[0].stream, &events, &w->ends[0]);
     list_init(&out.link);
@@ -324,10 +328,7 @@ static void test_a_whole_reply_has_room(void **state)
     assert_int_equal(w->ends[0].failed, 0);
     close(fds[1]);
     free(data);
-    stream_free(w->ends[0].stream);
-    loop_timer_free(w->limit);
-    loop_free(w->loop);
-    free(w);
+    end_world(w);
 }
 
 static void test_no_data_while_unwanted(void **state)
@@ -357,16 +358,11 @@ static void test_no_data_while_unwanted(void **state)
 /* One stream, and the other ends of its two pipes as they are. */
 static struct world *new_half(int *from_it, int *to_it)
 {
-    struct world *w = calloc(1, sizeof *w);
+    struct world *w = new_empty_world();
     int there[2], back[2];
 
-    assert_non_null(w);
-    the_world = w;
     assert_int_equal(pipe(there), 0);
     assert_int_equal(pipe(back), 0);
-    assert_int_equal(loop_new(&w->loop), 0);
-    assert_int_equal(loop_timer_new(w->loop, too_late, w, &w->limit), 0);
-    loop_timer_set(w->limit, 20000);
     assert_int_equal(stream_pipes_new(w->loop, back[0], there[1], &w->ends[0].stream), 0);
     w->ends[0].world = w;
     stream_own(w->ends[0].stream, &events, &w->ends[0]);

@@ -77,7 +77,7 @@ def integration():
     if built.outcome != "passed":
         return [built]
     return stage.pytest("integration", "tests/integration", "build-asan", timeout=1500,
-                        side_by_side=["-n", "3"])
+                        workers=3)
 
 
 def lab():

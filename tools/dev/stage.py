@@ -91,12 +91,12 @@ def read_case(stage, case):
     return Case(title, "passed")
 
 
-def pytest(name, directory, build=None, timeout=900, side_by_side=()):
-    """`side_by_side`: pytest-xdist's arguments, for tests that wait more than they compute."""
+def pytest(name, directory, build=None, timeout=900, workers=0):
+    """`workers`: processes that share the tests, where those wait most of the time; 0: none."""
     report = REPORTS / f"{name}.xml"
     env = {"PLATTER_BUILD": str(TOP / build)} if build else {}
     return junit(name, [PYTHON, "-m", "pytest", "-q", "-ra", "-p", "no:cacheprovider",
-                        *side_by_side, f"--junitxml={report}", directory],
+                        "-n", str(workers), f"--junitxml={report}", directory],
                  report, env=env, timeout=timeout)
 
 
